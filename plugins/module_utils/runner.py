@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import IO, Callable, List
+from typing import IO, Callable
 
 OUTPUT_LIMIT = 4 * 1024 * 1024
 
@@ -31,7 +32,7 @@ class Result:
 
 
 # argv and the time limit in seconds.
-Runner = Callable[[List[str], float], Result]
+Runner = Callable[[list[str], float], Result]
 
 
 def run(
@@ -87,11 +88,9 @@ def _kill_group(process: subprocess.Popen) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     except OSError:
         process.kill()
-    try:
+    # In uninterruptible sleep (a driver call, a dead NFS server) it goes when the kernel lets it go.
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=2)
-    except subprocess.TimeoutExpired:
-        # In uninterruptible sleep (a driver call, a dead NFS server): it goes when the kernel lets it go.
-        pass
 
 
 def _read(stream: IO[bytes]) -> str:

@@ -1,0 +1,255 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gpustack_worker_info
+short_description: Ask GPUStack for its workers and their NPUs
+version_added: 0.1.0
+description:
+  - Reads all workers of a GPUStack 0.7 cluster from its API, and compares them with the expected ones.
+  - Can wait until every expected worker is C(ready) with its number of NPUs. A worker without any NPU is C(ready) for
+    GPUStack, so the number is what tells.
+  - The API is asked with the cluster token. Proxies set in the environment are not used.
+author:
+  - ascend.gpustack contributors (@ascend-gpustack)
+attributes:
+  check_mode:
+    description: Can run in check mode, and changes nothing in any mode.
+    support: full
+  diff_mode:
+    description: Has no diff to show.
+    support: none
+options:
+  url:
+    description: The GPUStack server, such as V(http://172.16.33.106:8080).
+    type: str
+    required: true
+  token:
+    description: The cluster token.
+    type: str
+    required: true
+  expected:
+    description:
+      - How many NPUs each worker has, by the worker's name.
+      - Workers that are not named here are listed in RV(unknown_workers) and are no problem.
+    type: dict
+    default: {}
+  wait:
+    description:
+      - Seconds to wait until the API answers and every worker of O(expected) is C(ready) with as many NPUs.
+      - A cluster that is not there by then is no failure of the module; RV(ok) is V(false) and RV(problems) say why.
+      - A refused token, another program at O(url) and another version of GPUStack fail at once.
+    type: int
+    default: 0
+  timeout:
+    description: Seconds for one request.
+    type: int
+    default: 10
+  validate_certs:
+    description: Whether the certificate of an C(https) server must be valid.
+    type: bool
+    default: true
+  ca_path:
+    description: A file with the certificates of the authorities to trust.
+    type: path
+  gather:
+    description: What to read besides the workers.
+    type: list
+    elements: str
+    choices: [models]
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Wait until both workers have joined with all of their NPUs
+  ascend.gpustack.gpustack_worker_info:
+    url: http://172.16.33.106:8080
+    token: "{{ cluster_token }}"
+    expected:
+      atlas1: 8
+      atlas2: 8
+    wait: 300
+  register: cluster
+  failed_when: cluster is failed or not cluster.ok
+
+- name: List the models that name a worker or an NPU
+  ascend.gpustack.gpustack_worker_info:
+    url: http://172.16.33.106:8080
+    token: "{{ cluster_token }}"
+    gather:
+      - models
+"""
+
+RETURN = r"""
+ok:
+  description: Whether there is no problem.
+  returned: success
+  type: bool
+  sample: true
+problems:
+  description: What is wrong with the expected workers, a sentence each.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - "worker atlas3: GPUStack sees 7 NPUs (0, 1, 2, 4, 5, 6, 7): expected 8 NPUs. Compare npu-smi info on 172.16.33.108
+      with the same in its GPUStack container"
+version:
+  description: The server's version.
+  returned: success
+  type: str
+  sample: v0.7.1
+npu_total:
+  description: How many NPUs all workers have.
+  returned: success
+  type: int
+  sample: 40
+unknown_workers:
+  description: Names of workers that are not in O(expected); empty when O(expected) is.
+  returned: success
+  type: list
+  elements: str
+  sample: [localhost.localdomain-48213]
+workers:
+  description: All workers, in the order in which they joined.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Its number in GPUStack.
+      type: int
+    name:
+      description: Its name, which is unique.
+      type: str
+    hostname:
+      description: The name of its host, which need not be unique.
+      type: str
+    ip:
+      description: The address at which the server asks it.
+      type: str
+    port:
+      description: The port at which the server asks it.
+      type: int
+    state:
+      description: V(ready), V(not_ready) or V(unreachable).
+      type: str
+    state_message:
+      description: Why it is not ready; V(null) when it is.
+      type: str
+    unreachable:
+      description: Whether the server could not reach it at its last try.
+      type: bool
+    worker_uuid:
+      description: What its data directory is known by.
+      type: str
+    labels:
+      description: Its labels.
+      type: dict
+    npu_count:
+      description: How many NPUs it has.
+      type: int
+    npus:
+      description:
+        - Its NPUs, each with C(gpu_id) as models name it, C(index), C(device_index), C(device_chip_index), C(name),
+          C(memory_total_bytes), C(memory_used_bytes), C(memory_allocated_bytes), C(temperature_c), and C(network) with
+          C(status) and C(inet) among others.
+        - What GPUStack does not tell is V(null).
+      type: list
+      elements: dict
+models:
+  description: All models, in the order in which they were made.
+  returned: success, when O(gather) has V(models)
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Its number in GPUStack.
+      type: int
+    name:
+      description: Its name.
+      type: str
+    replicas:
+      description: How many instances are asked for.
+      type: int
+    gpu_ids:
+      description: The NPUs that it may use, such as V(atlas1:npu:0); empty when any.
+      type: list
+      elements: str
+    worker_selector:
+      description: The labels that its workers must have; empty when any worker will do.
+      type: dict
+reason:
+  description:
+    - Why the API could not be asked; one of V(refused), V(timeout), V(network), V(server_error), V(name), V(tls),
+      V(unauthorized), V(not_gpustack), V(wrong_version).
+  returned: failure
+  type: str
+  sample: unauthorized
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_api
+
+
+def npu_counts(expected: Mapping[str, Any]) -> dict[str, int]:
+    """Raises ValueError with a sentence for the user."""
+    counts = {}
+    for name, count in expected.items():
+        if isinstance(count, bool) or not str(count).isdigit():
+            raise ValueError(f"expected[{name!r}] is {count!r}: expected a number of NPUs. Correct it.")
+        counts[str(name)] = int(count)
+    return counts
+
+
+def gather(client: gpustack_api.Client, params: Mapping[str, Any]) -> dict[str, Any]:
+    cluster = gpustack_api.wait_for_workers(
+        client, npu_counts(params["expected"]), params["wait"], time.monotonic, time.sleep
+    )
+    result = {
+        "ok": not cluster.comparison.problems,
+        "problems": cluster.comparison.problems,
+        "version": cluster.version,
+        "npu_total": sum(len(worker.npus) for worker in cluster.workers),
+        "unknown_workers": cluster.comparison.unknown,
+        "workers": [worker.as_dict() for worker in cluster.workers],
+    }
+    if "models" in params["gather"]:
+        result["models"] = [asdict(model) for model in client.models()]
+    return result
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "required": True},
+            "token": {"type": "str", "required": True, "no_log": True},
+            "expected": {"type": "dict", "default": {}},
+            "wait": {"type": "int", "default": 0},
+            "timeout": {"type": "int", "default": 10},
+            "validate_certs": {"type": "bool", "default": True},
+            "ca_path": {"type": "path"},
+            "gather": {"type": "list", "elements": "str", "choices": ["models"], "default": []},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    fetch = gpustack_api.fetcher(params["token"], params["validate_certs"], params["ca_path"])
+    try:
+        result = gather(gpustack_api.Client(params["url"], fetch, params["timeout"]), params)
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+    except gpustack_api.ApiError as error:
+        module.fail_json(msg=str(error), reason=error.kind)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
