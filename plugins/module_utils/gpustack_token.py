@@ -232,7 +232,8 @@ def find_token(run: Runner, container: Container, settings: Settings, data_dir: 
             f" see docker logs --tail 50 {container.name}",
             transient=True,
         )
-    value = _checked(text.strip(), container, path)
+    # GPUStack creates the file before it writes it.
+    value = _checked(text.strip(), container, path, transient=True)
     return Token(value, "file", bool(_GENERATED.match(value)))
 
 
@@ -241,14 +242,13 @@ def data_path(settings: Settings, default: str) -> str:
     return str(given.value if given and given.value else default).rstrip("/")
 
 
-def _checked(value: Any, container: Container, where: str) -> str:
+def _checked(value: Any, container: Container, where: str, transient: bool = False) -> str:
     if value == "":
         raise TokenError(
             "token_empty",
             f"the cluster token of the container {container.name} is empty ({where}): expected a text without white"
-            " space; give the server a token, or remove the empty one and restart the container: GPUStack then makes one",
-            # GPUStack creates its file before it writes it.
-            transient=where.endswith("/token"),
+            " space; give the server a token, or remove the empty one and restart the container, which then makes one",
+            transient=transient,
         )
     fault = None
     if not isinstance(value, str):
@@ -287,14 +287,15 @@ class Clock:
     sleep: Callable[[float], None]
 
 
-def wait_for(attempt: Callable[[], Any], wait: float, clock: Clock) -> Any:
-    """What attempt returns, tried again until the deadline while its TokenError is transient."""
+def wait_for(attempt: Callable[[bool], Any], wait: float, clock: Clock) -> Any:
+    """What attempt returns, tried again until the deadline while its TokenError is transient. It is told whether this
+    is the last try."""
     deadline = clock.now() + wait
     while True:
+        last_try = clock.now() >= deadline
         try:
-            return attempt()
+            return attempt(last_try)
         except TokenError as error:
-            left = deadline - clock.now()
-            if not error.transient or left <= 0:
+            if not error.transient or last_try:
                 raise
-            clock.sleep(min(POLL_INTERVAL, left))
+            clock.sleep(max(0.0, min(POLL_INTERVAL, deadline - clock.now())))

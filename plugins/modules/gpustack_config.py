@@ -30,7 +30,8 @@ options:
     default: /etc/gpustack/config.yaml
   config:
     description:
-      - GPUStack's settings by the names of its configuration file, without secrets. Those that are V(null) are left out.
+      - GPUStack's settings by the names of its configuration file, without secrets. Those that are V(null) are
+        left out.
       - A setting whose name looks like a secret's is masked in the output as well, but not in the system log
         of the host. Secrets belong into O(secrets).
     type: dict

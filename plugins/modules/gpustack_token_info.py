@@ -156,9 +156,8 @@ def read(run_command: Runner, params: Mapping[str, Any], unchanged: Unchanged, l
 def gather(
     run_command: Runner, params: Mapping[str, Any], clock: gpustack_token.Clock, unchanged: Unchanged
 ) -> dict[str, Any]:
-    deadline = clock.now() + params["wait"]
     return gpustack_token.wait_for(
-        lambda: read(run_command, params, unchanged, clock.now() >= deadline), params["wait"], clock
+        lambda last_try: read(run_command, params, unchanged, last_try), params["wait"], clock
     )
 
 
