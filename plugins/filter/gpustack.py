@@ -1,0 +1,213 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters of the GPUStack roles: what a node needs, said in lines a person reads. Pure functions; each is documented in its .yml."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+SECRET = re.compile(r"(token|password|passwd|secret|credential|_key$|apikey|api_key|database_url)", re.IGNORECASE)
+HIDDEN = "***"
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+def version_key(version: str) -> tuple:
+    """`0.7.1`, `v0.7.1`, `0.7.1rc2` as something that sorts; a release comes after its candidates."""
+    match = re.fullmatch(r"v?(\d+)\.(\d+)\.(\d+)(?:\.post\d+)?(?:[.-]?(a|b|rc)\.?(\d+))?", str(version).strip())
+    if not match:
+        raise AnsibleFilterError(f"gpustack_version: {version!r} is not a GPUStack version such as 0.7.1")
+    major, minor, patch, kind, number = match.groups()
+    return (int(major), int(minor), int(patch), kind or "z", int(number or 0))
+
+
+def node_refusals(host: dict, version: str, models_dir: str, container: str, name: str) -> list[str]:
+    """Sentences, one for each reason why this host cannot run the container; an empty list when it can."""
+    refusals = []
+    docker = host["docker"]
+    if not docker["installed"]:
+        refusals.append(f"{name}: Docker is not installed; expected Docker Engine 20.10.10 or newer. Install it and start the service.")
+    elif not docker["running"]:
+        refusals.append(f"{name}: Docker Engine does not answer ({docker['error']}); expected a running one. Run: systemctl start docker")
+    if version_key(version)[:2] != (0, 7):
+        refusals.append(f"{name}: gpustack_version is {version}; this collection deploys GPUStack 0.7. Set gpustack_version to 0.7.1.")
+    refusals += _container_refusals(host["container"], version, container, name)
+    refusals += _store_refusals(host["store"], models_dir, name)
+    return refusals
+
+
+def _container_refusals(present: dict | None, version: str, container: str, name: str) -> list[str]:
+    if not present or not present["managed"] or not present["version"]:
+        return []
+    if version_key(present["version"]) <= version_key(version):
+        return []
+    return [
+        f"{name}: the container {container} runs GPUStack {present['version']}, newer than gpustack_version {version}; its database "
+        f"cannot go back. Set gpustack_version to {present['version']} or newer."
+    ]
+
+
+def _store_refusals(store: dict, models_dir: str, name: str) -> list[str]:
+    if not store["answers"]:
+        return [f"{name}: the model store {models_dir} does not answer ({store['source']}); expected a live file system. Check the server that exports it."]
+    if not store["exists"]:
+        return [f"{name}: the model store {models_dir} does not exist; expected a mounted directory. Mount it, or set gpustack_models_dir."]
+    return []
+
+
+def with_no_proxy(env: dict, addresses: list[str]) -> dict:
+    """The environment as strings; where it sets a proxy, NO_PROXY and no_proxy also name the cluster's addresses and the host itself."""
+    result = {str(key): str(value) for key, value in env.items()}
+    if not any(key.lower() in PROXIES for key in result):
+        return result
+    given = [item.strip() for key in ("NO_PROXY", "no_proxy") for item in result.get(key, "").split(",") if item.strip()]
+    merged = ",".join(dict.fromkeys(given + ["localhost", "127.0.0.1"] + sorted(addresses)))
+    return {**result, "NO_PROXY": merged, "no_proxy": merged}
+
+
+def node_plan(
+    host: dict,
+    config: dict,
+    compared: dict,
+    takeover: dict,
+    image: str,
+    image_due: bool,
+    version: str,
+    container: str,
+    data_volume: str,
+) -> dict:
+    """What the container needs: `action` (none, create, start, wait, restart, replace), `lines` that say so,
+    `backup` (whether the data of an older version is to be copied first) and `version_before`."""
+    present = host["container"]
+    before = takeover.get("version") if takeover.get("hand_made") else (present or {}).get("version")
+    lines = [f"image {image}: brought to the host"] if image_due or not host["image"]["present"] else []
+    if not host["config"]["exists"]:
+        lines.append(f"file {host['config']['path']}: created")
+    action, reasons = _action(host, config, compared, takeover, bool(lines), container)
+    if action == "create" and not host["data"]["exists"]:
+        lines.append(f"volume {data_volume}: created")
+    older = bool(present and before and version_key(before) < version_key(version))
+    return {"action": action, "lines": lines + reasons, "backup": older, "version_before": before or ""}
+
+
+def _action(host: dict, config: dict, compared: dict, takeover: dict, image_new: bool, container: str) -> tuple[str, list[str]]:
+    present = host["container"]
+    subject = f"container {container}"
+    if present is None:
+        return "create", [f"{subject}: created"]
+    if takeover.get("hand_made"):
+        return "replace", [f"{subject}: the one made by hand is replaced"] + takeover.get("notes", [])
+    changes = container_changes(compared.get("diff") or {})
+    if image_new and present["managed"]:
+        changes = changes or ["image: a new one is brought"]
+    if changes:
+        return "replace", [f"{subject}: replaced"] + [f"  {change}" for change in changes]
+    if not present["running"]:
+        return "start", [f"{subject}: started, it was {present['status']}"]
+    if _is_newer(config, present):
+        keys = ", ".join(config.get("changed_keys") or []) or "written after the container was started"
+        return "restart", [f"{subject}: restarted to read its configuration ({keys})"]
+    if present["health"] not in (None, "healthy"):
+        return "wait", []
+    return "none", []
+
+
+def _is_newer(config: dict, present: dict) -> bool:
+    """A container reads its configuration when it starts, so one that started before the file was written has an old one."""
+    if config.get("changed"):
+        return True
+    return bool(config.get("mtime") and present["started_at"] and config["mtime"] > present["started_at"])
+
+
+def container_changes(diff: dict) -> list[str]:
+    """Docker's before and after, a line a field, with secrets hidden. Whether it runs is not a change of its definition."""
+    before, after = diff.get("before") or {}, diff.get("after") or {}
+    fields = sorted((set(before) | set(after)) - {"running", "restarted", "exists"})
+    return [f"{field}: {_shown(field, before.get(field))} -> {_shown(field, after.get(field))}" for field in fields]
+
+
+def _shown(field: str, value: Any) -> str:
+    if isinstance(value, list):
+        return json.dumps([_hide(field, item) for item in _hide_arguments(value)], ensure_ascii=False)
+    if isinstance(value, dict):
+        return json.dumps({key: HIDDEN if SECRET.search(str(key)) else item for key, item in sorted(value.items())}, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _hide_arguments(values: list) -> list:
+    hidden, hide_next = [], False
+    for value in values:
+        hidden.append(HIDDEN if hide_next else value)
+        hide_next = isinstance(value, str) and value.startswith("--") and "=" not in value and bool(SECRET.search(value))
+    return hidden
+
+
+def _hide(field: str, item: Any) -> Any:
+    if not isinstance(item, str) or "=" not in item:
+        return item
+    name, _equals, _value = item.partition("=")
+    return f"{name}={HIDDEN}" if SECRET.search(name) else item
+
+
+def models_naming_worker(models: list[dict], old: str | None, new: str, host: str) -> list[str]:
+    """A refusal when models name a worker (or its GPUs) by a name that it would lose; an empty list otherwise."""
+    if not old or old == new:
+        return []
+    naming = sorted(model["name"] for model in models if _names_worker(model, old))
+    if not naming:
+        return []
+    return [
+        f"{host}: the models {', '.join(naming)} name the worker {old!r}, which would be called {new!r}. "
+        f"Keep its name with gpustack_worker_name: {old} for this host, or free the models of their GPU and worker selectors first."
+    ]
+
+
+def _names_worker(model: dict, worker: str) -> bool:
+    if any(gpu.split(":")[0] == worker for gpu in model.get("gpu_ids") or []):
+        return True
+    return worker in (model.get("worker_selector") or {}).values()
+
+
+def run_failure(result: dict, host: str, container: str, wait: int, log: dict, secrets: dict) -> str:
+    """Why the container did not come to life, with the end of its log, without the secrets it was given."""
+    end = f"{log.get('stdout', '')}\n{log.get('stderr', '')}".strip()
+    text = (
+        f"{host}: the container {container} was not healthy within {wait} s ({result.get('msg', 'no answer')}). "
+        f"See `docker logs {container}` on the host; raise gpustack_wait if it only needs longer. The end of its log:\n{end}"
+    )
+    for secret in secrets.values():
+        if secret:
+            text = text.replace(str(secret), HIDDEN)
+    return text
+
+
+def worker_table(info: dict, url: str) -> list[str]:
+    """The cluster as a table of text lines: worker, address, state, NPUs, memory."""
+    rows = [("WORKER", "ADDRESS", "STATE", "NPUS", "NPU MEMORY")]
+    for worker in sorted(info["workers"], key=lambda item: item["name"]):
+        memory = sum(npu.get("memory_total_mb") or 0 for npu in worker["npus"]) // 1024
+        rows.append((worker["name"], worker["ip"], worker["state"], str(worker["npu_count"]), f"{memory} GiB"))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    ready = sum(worker["state"] == "ready" for worker in info["workers"])
+    return lines + [f"{ready} of {len(info['workers'])} workers ready, {info['npu_total']} NPUs, GPUStack {info['version']} at {url}"]
+
+
+class FilterModule:
+    """Registers the filters."""
+
+    def filters(self) -> dict:
+        return {
+            function.__name__: function
+            for function in (
+                node_refusals,
+                with_no_proxy,
+                node_plan,
+                models_naming_worker,
+                run_failure,
+                worker_table,
+            )
+        }

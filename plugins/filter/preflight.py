@@ -1,0 +1,352 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters of the preflight: what was read of a host, judged; and the findings of all hosts, put together.
+
+A finding is a dict: `check` (its name, by which it can be skipped), `result` (pass, warn or fail), `message` (what was found and
+what was expected, without the host's name) and `remedy`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections import defaultdict
+from typing import Any, Iterable
+
+MANAGERS = ("/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc")
+MINIMUM_DOCKER = (20, 10, 10)
+MAXIMUM_SKEW_S = 30
+
+
+def finding(check: str, result: str, message: str = "", remedy: str = "") -> dict:
+    return {"check": check, "result": result, "message": message, "remedy": remedy}
+
+
+def judged(check: str, problems: list[tuple[str, str]], result: str = "fail") -> list[dict]:
+    """One finding a problem (message, remedy), or one that passes."""
+    return [finding(check, result, message, remedy) for message, remedy in problems] or [finding(check, "pass")]
+
+
+def driver_key(version: str) -> tuple:
+    """A driver version (`24.1.rc2`, `24.1.0`, `25.3.rc1.2`) as something that sorts; a release comes after its candidates."""
+    parts: list[tuple[int, int]] = []
+    for part in str(version).lower().split("."):
+        match = re.fullmatch(r"(rc|b|spc)?(\d+)", part)
+        if not match:
+            return ()
+        parts.append(({"rc": 0, "b": 0}.get(match.group(1) or "", 1), int(match.group(2))))
+    return tuple(parts)
+
+
+def usable(chip: dict, accept: list[str]) -> bool:
+    return bool(chip.get("device")) and chip.get("health") in accept
+
+
+def usable_npus(npu: dict, accept_health: list[str]) -> dict:
+    """The NPUs that can be given to a container: `count`, `devices` (with the driver's manager nodes) and driver `mounts`."""
+    chips = [chip for chip in npu.get("chips") or [] if usable(chip, accept_health)]
+    nodes = list(dict.fromkeys(chip["device"] for chip in chips))
+    managers = [node for node in npu.get("manager_devices") or [] if nodes]
+    return {"count": len(chips), "devices": nodes + managers, "mounts": (npu.get("mounts") or []) if nodes else []}
+
+
+def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
+    """Judge one host. `host` is what gpustack_host_info returned, `npu` what npu_info did (workers only)."""
+    if host.get("unreachable"):
+        return [finding("reachable", "fail", "is unreachable over SSH", "Start it, or leave it out with --limit.")]
+    if "docker" not in host:
+        return [finding("examined", "fail", f"could not be examined: {_failure(host)}", "Check Python 3 and root rights on it.")]
+    findings = []
+    if expect["worker"]:
+        findings += _npu_findings(npu, expect)
+    for check in (_docker, _ports, _holders, _clock, _store, _address, _versions):
+        findings += check(host, expect)
+    return [item for item in findings if item["check"] not in expect["skip"]]
+
+
+def _failure(result: dict) -> str:
+    text = result.get("msg") or result.get("module_stderr") or "no answer"
+    return str(text).strip().splitlines()[-1] if str(text).strip() else "no answer"
+
+
+def _npu_findings(npu: dict, expect: dict) -> list[dict]:
+    if "chips" not in npu:
+        return [finding("npu_smi", "fail", f"npu-smi could not be run: {_failure(npu)}", "Run `npu-smi info` there as root.")]
+    expected, accept = expect["expected_npus"], expect["accept_health"]
+    if not npu["chips"] and expected == 0:
+        return [finding("npu_smi", "pass")]
+    if not npu["chips"]:
+        text = "; ".join(npu["problems"]) or "npu-smi lists no NPU"
+        return [finding("npu_smi", "fail", f"0 of {expected} NPUs are usable: {text}", _count_remedy(0))]
+    return (
+        [finding("npu_smi", "pass")]
+        + _npu_count(npu, expected, accept)
+        + judged("npu_chip", _chip_names(npu, expect["chip_name"]))
+        + judged("npu_devices", _nodes(npu))
+        + judged("driver_files", _files(npu))
+        + judged("driver_version", _driver(npu, expect))
+        + judged("npu_table", _table_problems(npu), "warn")
+    )
+
+
+def _count_remedy(count: int) -> str:
+    return f"Repair it, or set ascend_driver_check_expected_npus: {count} for this host."
+
+
+def _npu_count(npu: dict, expected: int, accept: list[str]) -> list[dict]:
+    chips = npu["chips"]
+    count = sum(usable(chip, accept) for chip in chips)
+    reasons = [
+        f"NPU {chip['npu_id']} health is {chip['health']} (npu-smi info -t health -i {chip['npu_id']})"
+        for chip in chips
+        if chip["health"] not in accept
+    ]
+    reasons += [f"NPU {chip['npu_id']} has no device node" for chip in chips if not chip["device"]]
+    if len(chips) < expected:
+        reasons.append(f"npu-smi lists {len(chips)} (NPU {', '.join(str(chip['npu_id']) for chip in chips)})")
+    if count >= expected:
+        unused = [finding("npu_health", "warn", f"{reason}; this NPU is not used", "Repair it.") for reason in reasons]
+        return unused or [finding("npu_count", "pass")]
+    text = f"{count} of {expected} NPUs are usable: {'; '.join(reasons)}"
+    return [finding("npu_count", "fail", text, _count_remedy(count))]
+
+
+def _chip_names(npu: dict, wanted: str) -> list[tuple[str, str]]:
+    names = sorted({chip["name"] or "unknown" for chip in npu["chips"]})
+    if not wanted or names == [wanted]:
+        return []
+    return [(f"the NPUs are {', '.join(names)}; expected {wanted}", "Correct ascend_driver_check_chip_name, or the inventory.")]
+
+
+def _nodes(npu: dict) -> list[tuple[str, str]]:
+    missing = [node for node in MANAGERS if node not in (npu.get("manager_devices") or [])]
+    if not missing:
+        return []
+    return [(f"{', '.join(missing)} is missing; expected the driver's device nodes", "Load the driver: reboot, or reinstall it.")]
+
+
+def _files(npu: dict) -> list[tuple[str, str]]:
+    missing = npu.get("missing_files") or []
+    if not missing:
+        return []
+    return [(f"{', '.join(missing)} is missing; expected a whole driver installation", "Reinstall the Ascend driver.")]
+
+
+def _driver(npu: dict, expect: dict) -> list[tuple[str, str]]:
+    found, minimum = npu.get("driver_version"), expect["minimum_driver"]
+    if not minimum:
+        return []
+    if not found or not driver_key(found):
+        return [(f"the driver's version is unknown ({found}); expected {minimum} or newer", "Reinstall the Ascend driver.")]
+    if driver_key(found) >= driver_key(minimum):
+        return []
+    return [
+        (
+            f"the driver is {found}; GPUStack {expect['gpustack_version']}'s image needs {minimum} or newer",
+            "Upgrade the Ascend driver and firmware, or set ascend_driver_check_minimum_driver if you know better.",
+        )
+    ]
+
+
+def _table_problems(npu: dict) -> list[tuple[str, str]]:
+    told = ("health", "device node", "/dev/", "missing")
+    return [(problem, "Run `npu-smi info` there.") for problem in npu["problems"] if not any(word in problem for word in told)]
+
+
+def _docker(host: dict, expect: dict) -> list[dict]:
+    docker = host["docker"]
+    if not docker["installed"]:
+        return [finding("docker", "fail", "Docker is missing; expected Docker Engine 20.10.10 or newer", "Install it and start the service.")]
+    if not docker["running"]:
+        return [finding("docker", "fail", f"Docker Engine does not answer: {docker['error']}", "Run: systemctl start docker")]
+    numbers = tuple(int(part) for part in re.findall(r"\d+", docker["server_version"])[:3])
+    if numbers < MINIMUM_DOCKER:
+        text = f"Docker Engine is {docker['server_version']}; expected 20.10.10 or newer, which GPUStack's image needs"
+        return [finding("docker", "fail", text, "Upgrade it.")]
+    return [finding("docker", "pass")]
+
+
+def _ports(host: dict, expect: dict) -> list[dict]:
+    problems = []
+    for listener in host["listeners"]:
+        if not listener["ours"]:
+            who = f"container {listener['container']}" if listener["container"] else f"{listener['process']} (pid {listener['pid']})"
+            problems.append((f"port {listener['port']} is taken by {who}; GPUStack needs it", "Stop that, or set another port."))
+    return judged("ports", problems)
+
+
+def _holders(host: dict, expect: dict) -> list[dict]:
+    if not expect["worker"]:
+        return []
+    return judged(
+        "npu_holders",
+        [
+            (
+                f"the container {holder['container']} holds NPU {', '.join(str(npu) for npu in holder['npus'])}; an NPU serves one container",
+                f"Stop it: docker stop {holder['container']}",
+            )
+            for holder in host["npu_holders"]
+        ],
+    )
+
+
+def _clock(host: dict, expect: dict) -> list[dict]:
+    skew = host["clock"]["skew_s"]
+    if skew is None or abs(skew) <= MAXIMUM_SKEW_S:
+        return [finding("clock", "pass")]
+    return [finding("clock", "fail", f"its clock is {skew:+.0f} s off the controller's; expected at most {MAXIMUM_SKEW_S} s", "Run chronyd or ntpd.")]
+
+
+def _store(host: dict, expect: dict) -> list[dict]:
+    store, path = host["store"], expect["models_dir"]
+    if store is None:
+        return []
+    if not store["answers"]:
+        return [finding("store", "fail", f"the model store {path} ({store['source']}) does not answer", "Check the server that exports it.")]
+    if not store["exists"]:
+        return [finding("store", "fail", f"the model store {path} does not exist; expected a mounted directory", "Mount it, or set gpustack_models_dir.")]
+    if store["root_fs"]:
+        return [finding("store", "warn", f"{path} lies on the root file system; expected a store that all hosts share", "Mount the store there.")]
+    return [finding("store", "pass")]
+
+
+def _address(host: dict, expect: dict) -> list[dict]:
+    address = expect["address"]
+    if host["resolved"].get(address):
+        return [finding("address", "pass")]
+    return [finding("address", "fail", f"gpustack_address {address} does not resolve on it", "Correct it, or add it to DNS or /etc/hosts.")]
+
+
+def _versions(host: dict, expect: dict) -> list[dict]:
+    closed = [probe for probe in host.get("probes") or [] if probe["result"] in ("unreachable", "timeout")]
+    return judged(
+        "firewall",
+        [
+            (f"port {probe['port']} of {probe['host']} is closed to it ({probe['result']})", "Open it, or set gpustack_firewall: disable.")
+            for probe in closed
+        ],
+    )
+
+
+def addresses(hosts: Iterable[str], hostvars: Any) -> list[str]:
+    """The cluster's addresses: gpustack_address, else ansible_host, else the inventory's name, of each host."""
+    return [_setting(hostvars, host, "gpustack_address", _setting(hostvars, host, "ansible_host", host)) for host in hosts]
+
+
+def _setting(hostvars: Any, host: str, name: str, default: Any) -> Any:
+    try:
+        return hostvars[host].get(name, default)
+    except KeyError:
+        return default
+
+
+def inventory_findings(groups: dict, hostvars: Any) -> list[tuple[str, dict]]:
+    """What the inventory itself has wrong, over all of its hosts, whatever --limit says: (host, finding)."""
+    hosts = list(dict.fromkeys(host for group in ("gpustack_server", "gpustack_worker", "gpustack_store") for host in groups.get(group, [])))
+    found: list[tuple[str, dict]] = []
+    servers = groups.get("gpustack_server", [])
+    if len(servers) != 1:
+        text = f"the group gpustack_server holds {', '.join(servers) or 'no host'}; expected exactly one"
+        found += [(host, finding("inventory", "fail", text, "Correct the inventory.")) for host in servers or hosts]
+    own = dict(zip(hosts, addresses(hosts, hostvars)))
+    found += _shared(own, "address", "fail", "gpustack_address", "Give each host an address of its own.")
+    names = {host: _setting(hostvars, host, "gpustack_worker_name", host) for host in groups.get("gpustack_worker", [])}
+    found += _shared(names, "worker_name", "fail", "gpustack_worker_name", "Give each worker a name of its own.")
+    for host, address in own.items():
+        if len(hosts) > 1 and _is_loopback(address):
+            text = f"gpustack_address is {address}, which other hosts cannot reach"
+            found.append((host, finding("address", "fail", text, "Set gpustack_address to the address that other hosts use.")))
+    return found
+
+
+def _shared(values: dict, check: str, result: str, what: str, remedy: str) -> list[tuple[str, dict]]:
+    holders = defaultdict(list)
+    for host, value in values.items():
+        holders[value].append(host)
+    return [
+        (host, finding(check, result, f"{what} {value} is shared by {', '.join(sharing)}", remedy))
+        for value, sharing in holders.items()
+        if len(sharing) > 1
+        for host in sharing
+    ]
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost" or address.startswith("localhost.")
+
+
+def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: dict) -> dict:
+    """All findings together: `lines` to read, `stats` for machines, `stop`, `bad_hosts` to go on without, `verdict`."""
+    found = [(host, item) for host in hosts for item in _setting(hostvars, host, "ascend_driver_check_report", [])]
+    found += [entry for entry in inventory_findings(groups, hostvars) if entry[1]["check"] not in settings["skip"]]
+    found += _same_hostnames(hosts, hostvars)
+    problems = [(host, item) for host, item in found if item["result"] != "pass"]
+    bad = sorted({host for host, item in problems if item["result"] == "fail"}, key=lambda host: (host not in hosts, host))
+    vital = set(groups.get("gpustack_server", [])) | set(groups.get("gpustack_store", []))
+    inventory_bad = any(item["check"] in ("inventory", "worker_name") and item["result"] == "fail" for _host, item in problems)
+    stop = bool(bad) and (not settings["continue"] or inventory_bad or bool(vital & set(bad)))
+    return {
+        "lines": _lines(problems, hosts),
+        "stats": {"hosts": len(hosts), "bad_hosts": bad, "findings": [{"host": host, **item} for host, item in problems]},
+        "bad_hosts": [] if stop else bad,
+        "stop": stop,
+        "verdict": _verdict(problems, bad, hosts, vital),
+    }
+
+
+def _same_hostnames(hosts: list[str], hostvars: Any) -> list[tuple[str, dict]]:
+    names = {}
+    for host in hosts:
+        name = (_setting(hostvars, host, "__ascend_driver_check_host", {}) or {}).get("hostname")
+        if name:
+            names[host] = name
+    return _shared(names, "hostname", "warn", "the hostname", "Harmless here, since workers have names of their own; hostnamectl set-hostname tells them apart.")
+
+
+def _lines(problems: list[tuple[str, dict]], hosts: list[str]) -> list[str]:
+    """Equal findings are grouped; a line each, the failures first."""
+    grouped: dict[tuple, list[str]] = {}
+    for host, item in problems:
+        key = (item["result"], item["check"], item["message"], item["remedy"])
+        grouped.setdefault(key, [])
+        if host not in grouped[key]:
+            grouped[key].append(host)
+    ordered = sorted(grouped.items(), key=lambda entry: entry[0][0] != "fail")
+    return [
+        f"{result.upper()} [{check}] {', '.join(names)}: {message}. {remedy}".rstrip()
+        for (result, check, message, remedy), names in ordered
+    ]
+
+
+def _verdict(problems: list[tuple[str, dict]], bad: list[str], hosts: list[str], vital: set[str]) -> str:
+    count = len({(item["check"], item["message"], item["remedy"]) for _host, item in problems if item["result"] == "fail"})
+    text = [f"Preflight found {count} problems on {len(bad)} of {len(hosts)} hosts:"]
+    text += [line for line in _lines(problems, hosts) if line.startswith("FAIL")]
+    if vital & set(bad):
+        text.append(f"The server or the store is among them ({', '.join(sorted(vital & set(bad)))}): nothing can go on without it.")
+    elif set(bad) < set(hosts):
+        text.append("The others would pass: --limit '" + ",".join(f"!{host}" for host in bad) + "'")
+    return "\n".join(text)
+
+
+def unknown_variables(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Variables that begin like this collection's and are none of them, with the one that may be meant."""
+    known = set(known)
+    prefixes = ("gpustack_", "ascend_driver_check_")
+    result = []
+    for name in sorted(set(names)):
+        if name.startswith(prefixes) and name not in known and not name.startswith("gpustack_server_"):
+            near = difflib.get_close_matches(name, known, 1)
+            result.append(f"{name} is no variable of this collection" + (f"; did you mean {near[0]}?" if near else ""))
+    return result
+
+
+class FilterModule:
+    """Registers the filters."""
+
+    def filters(self) -> dict:
+        return {function.__name__: function for function in (usable_npus, host_findings, addresses, preflight_summary, unknown_variables)}
