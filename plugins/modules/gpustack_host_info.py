@@ -1,0 +1,473 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gpustack_host_info
+short_description: Read what the GPUStack roles need to know of a host
+version_added: 0.1.0
+description:
+  - Reads Docker, the GPUStack container, its image, its configuration file and its data, the model store, ports,
+    firewalld and Docker's firewall chain in one call.
+  - Uses the C(docker) command and C(/proc), and no Python library. Each command has a time limit, and the model store
+    is examined in a process of its own, so that a dead NFS server holds nothing up.
+  - A container's arguments and environment are not returned, since tokens stand there.
+author:
+  - ascend.gpustack contributors (@ascend-gpustack)
+attributes:
+  check_mode:
+    description: Can run in check mode, and changes nothing in any mode.
+    support: full
+  diff_mode:
+    description: Has no diff to show.
+    support: none
+options:
+  container:
+    description: The name of the GPUStack container.
+    type: str
+    default: gpustack
+  config_path:
+    description: GPUStack's configuration file on the host.
+    type: path
+    default: /etc/gpustack/config.yaml
+  data_volume:
+    description: The Docker volume, or the directory on the host, that holds GPUStack's data.
+    type: str
+  store_path:
+    description: Where the model store is mounted on the host.
+    type: path
+  image:
+    description: An image by name and tag, digest or ID.
+    type: str
+  ports:
+    description: TCP ports that the host is to have free.
+    type: list
+    elements: int
+    default: []
+  resolve:
+    description: Host names to resolve on the host; addresses are returned as they are.
+    type: list
+    elements: str
+    default: []
+  controller_time:
+    description: The controller's time in seconds since 1970, for RV(clock.skew_s).
+    type: float
+  timeout:
+    description: Seconds that each command may take.
+    type: int
+    default: 10
+"""
+
+EXAMPLES = r"""
+- name: Read the host
+  ascend.gpustack.gpustack_host_info:
+    data_volume: gpustack-data
+    store_path: /data/models
+    image: gpustack/gpustack:v0.7.1-npu
+    ports: [8080, 10150, 10151]
+    controller_time: "{{ lookup('pipe', 'date +%s.%N') }}"
+  register: host
+
+- name: Refuse a store on the system disk
+  ansible.builtin.assert:
+    that: not host.store.root_fs
+"""
+
+RETURN = r"""
+clock:
+  description: The host's clock.
+  returned: success
+  type: dict
+  contains:
+    epoch:
+      description: Seconds since 1970.
+      type: float
+    skew_s:
+      description: Seconds that the host is ahead of O(controller_time), Ansible's own time included; null without it.
+      type: float
+hostname:
+  description: The host's own name.
+  returned: success
+  type: str
+machine:
+  description: The kind of CPU, such as V(aarch64).
+  returned: success
+  type: str
+docker:
+  description: Docker Engine. What is not known is null.
+  returned: success
+  type: dict
+  contains:
+    installed:
+      description: Whether the command C(docker) is there.
+      type: bool
+    running:
+      description: Whether the daemon answers.
+      type: bool
+    server_version:
+      description: The engine's version.
+      type: str
+    api_version:
+      description: The version of the engine's API.
+      type: str
+    root_dir:
+      description: Where images, containers and volumes are kept.
+      type: str
+    root_free_mb:
+      description: Free space there, in MiB.
+      type: int
+    live_restore:
+      description: Whether containers outlive a restart of the daemon.
+      type: bool
+    swarm:
+      description: The state of Swarm on this host, such as V(inactive) or V(active).
+      type: str
+    default_runtime:
+      description: The runtime of containers that name none.
+      type: str
+    runtimes:
+      description: The known runtimes.
+      type: list
+      elements: str
+    firewall_backend:
+      description: What Docker filters packets with; known from version 29 on.
+      type: str
+    error:
+      description: Why the daemon does not answer, or a part is not known.
+      type: str
+python_requests:
+  description: Whether the Python that runs this module has what Ansible's Docker modules need of C(requests).
+  returned: success
+  type: bool
+container:
+  description: The container O(container), null when there is none.
+  returned: success
+  type: dict
+  contains:
+    id:
+      description: Its ID.
+      type: str
+    name:
+      description: Its name.
+      type: str
+    image:
+      description: The image as it was named when the container was made.
+      type: str
+    image_id:
+      description: The image's ID.
+      type: str
+    status:
+      description: V(running), V(exited), V(created), V(restarting), V(paused), V(dead) or V(removing).
+      type: str
+    running:
+      description: Whether it runs.
+      type: bool
+    restarting:
+      description: Whether Docker restarts it just now.
+      type: bool
+    exit_code:
+      description: The exit code of its last run.
+      type: int
+    created:
+      description: When it was made, in seconds since 1970.
+      type: float
+    started_at:
+      description: When it was last started, in seconds since 1970; null when never.
+      type: float
+    health:
+      description: V(starting), V(healthy) or V(unhealthy); null without a health check.
+      type: str
+    restart_policy:
+      description: Its restart policy.
+      type: str
+    managed:
+      description: Whether this collection made it (label C(ascend.gpustack.managed)).
+      type: bool
+    version:
+      description: The GPUStack version that it was made for (label C(ascend.gpustack.version)).
+      type: str
+    labels:
+      description: Its labels that begin with C(ascend.gpustack.).
+      type: dict
+image:
+  description: The image O(image), null when none was asked for.
+  returned: success
+  type: dict
+  contains:
+    present:
+      description: Whether it is on the host; null when Docker gives no answer.
+      type: bool
+    id:
+      description: Its ID.
+      type: str
+    repo_digests:
+      description: Its digests in registries.
+      type: list
+      elements: str
+data:
+  description: The data O(data_volume), null when none was asked for.
+  returned: success
+  type: dict
+  contains:
+    name:
+      description: The volume or the directory.
+      type: str
+    exists:
+      description: Whether it is there; null when that is not known.
+      type: bool
+npu_holders:
+  description: Running containers other than O(container) that were given NPUs; null when Docker gives no answer.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    container:
+      description: The container's name.
+      type: str
+    npus:
+      description: The numbers of their device nodes.
+      type: list
+      elements: int
+    via:
+      description: V(devices), V(environment) (C(ASCEND_VISIBLE_DEVICES)) or V(privileged), which is given all.
+      type: str
+config:
+  description: The file O(config_path).
+  returned: success
+  type: dict
+  contains:
+    exists:
+      description: Whether it is there.
+      type: bool
+    mtime:
+      description: When it was last written, in seconds since 1970.
+      type: float
+    mode:
+      description: Its mode, such as V(0600).
+      type: str
+    owner:
+      description: The user who owns it.
+      type: str
+store:
+  description: The model store, null when none was asked for. Where it is mounted is known even when it does not answer.
+  returned: success
+  type: dict
+  contains:
+    path:
+      description: The path that was asked for.
+      type: str
+    exists:
+      description: Whether it is there; null when it does not answer.
+      type: bool
+    answers:
+      description: Whether it could be examined within O(timeout).
+      type: bool
+    error:
+      description: Why not.
+      type: str
+    is_mount:
+      description: Whether something is mounted right there.
+      type: bool
+    source:
+      description: What is mounted, such as C(172.16.33.106:/data/models).
+      type: str
+    fstype:
+      description: The type of the file system.
+      type: str
+    target:
+      description: The mount point that holds the path.
+      type: str
+    free_mb:
+      description: Free space in MiB.
+      type: int
+    root_fs:
+      description: Whether it lies on the root file system.
+      type: bool
+    writable:
+      description: Whether files can be written there.
+      type: bool
+listeners:
+  description: Those of O(ports) that something listens on.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    port:
+      description: The port.
+      type: int
+    pid:
+      description: The process, null when it can't be seen.
+      type: int
+    process:
+      description: The process's name.
+      type: str
+    container:
+      description: The container that it belongs to, or that publishes the port.
+      type: str
+    ours:
+      description: Whether that is O(container).
+      type: bool
+firewalld:
+  description: The service firewalld; all null where systemd does not answer.
+  returned: success
+  type: dict
+  contains:
+    installed:
+      description: Whether systemd knows it.
+      type: bool
+    running:
+      description: Whether it runs.
+      type: bool
+    enabled:
+      description: Whether it starts with the host.
+      type: bool
+docker_chain:
+  description: Docker's own chain in the nat table, which a reload of firewalld can take away.
+  returned: success
+  type: dict
+  contains:
+    managed:
+      description: Whether Docker is to make it.
+      type: bool
+    present:
+      description: Whether it is there; null when C(iptables) gives no clear answer.
+      type: bool
+    running_containers:
+      description: The running containers, which a restart of Docker would concern; null when Docker gives no answer.
+      type: list
+      elements: str
+resolved:
+  description: Each of O(resolve) with its address, null when it has none.
+  returned: success
+  type: dict
+"""
+
+import os
+import platform
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli, host_facts
+from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result, Runner, run
+
+# A session over SSH may come without the administrator's directories, where iptables is.
+PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/local/bin:/usr/local/sbin:/usr/sbin:/sbin"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the kernel and Docker show themselves."""
+
+    proc: str = "/proc"
+    dev: str = "/dev"
+    docker_pid: str = "/var/run/docker.pid"
+    docker_config: str = "/etc/docker/daemon.json"
+
+
+def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Places) -> dict[str, Any]:
+    timeout = parameters["timeout"]
+    engine = docker_cli.read_engine(runner, timeout)
+    error, containers = engine.error, None
+    if engine.running:
+        try:
+            containers = docker_cli.read_containers(runner, timeout)
+        except docker_cli.DockerError as failure:
+            error = str(failure)
+    root = host_facts.probe(runner, engine.root_dir, timeout) if engine.root_dir else None
+    controller_time = parameters["controller_time"]
+    return {
+        "clock": {"epoch": now, "skew_s": None if controller_time is None else round(now - controller_time, 3)},
+        "hostname": platform.node(),
+        "machine": platform.machine(),
+        "docker": {**asdict(engine), "error": error, "root_free_mb": root.free_mb if root else None},
+        "python_requests": host_facts.python_requests(),
+        **_of_containers(parameters, engine, containers, runner, places),
+        "image": _image(runner, parameters["image"], engine, timeout),
+        "data": _data(runner, parameters["data_volume"], engine, timeout),
+        "config": host_facts.config_file(parameters["config_path"]),
+        "store": _store(runner, parameters["store_path"], places.proc, timeout),
+        "firewalld": host_facts.firewalld(runner, timeout),
+        "resolved": {name: host_facts.resolve(runner, name, timeout) for name in parameters["resolve"]},
+    }
+
+
+def _of_containers(
+    parameters: dict[str, Any],
+    engine: docker_cli.Engine,
+    containers: list[dict[str, Any]] | None,
+    runner: Runner,
+    places: Places,
+) -> dict[str, Any]:
+    ours, known = parameters["container"], containers or []
+    present = docker_cli.find(known, ours)
+    running = sorted(docker_cli.name_of(each) for each in known if docker_cli.is_running(each))
+    arguments = host_facts.docker_arguments(places.proc, places.docker_pid)
+    settings = host_facts.daemon_settings(arguments, places.docker_config)
+    holders = host_facts.npu_holders(known, ours, host_facts.npu_nodes(places.dev))
+    return {
+        "container": docker_cli.summary(present) if present else None,
+        "npu_holders": None if containers is None else holders,
+        "listeners": host_facts.listeners(places.proc, parameters["ports"], known, ours),
+        "docker_chain": host_facts.docker_chain(
+            runner, engine, settings, None if containers is None else running, parameters["timeout"]
+        ),
+    }
+
+
+def _image(runner: Runner, reference: str | None, engine: docker_cli.Engine, timeout: float) -> dict[str, Any] | None:
+    if not reference:
+        return None
+    try:
+        image = docker_cli.read_image(runner, reference, timeout) if engine.running else None
+    except docker_cli.DockerError:
+        return {"present": None, "id": None, "repo_digests": []}
+    if image is None:
+        return {"present": False if engine.running else None, "id": None, "repo_digests": []}
+    return {"present": True, "id": image.get("Id"), "repo_digests": image.get("RepoDigests") or []}
+
+
+def _data(runner: Runner, name: str | None, engine: docker_cli.Engine, timeout: float) -> dict[str, Any] | None:
+    if not name:
+        return None
+    if name.startswith("/"):
+        return {"name": name, "exists": host_facts.probe(runner, name, timeout).exists}
+    try:
+        exists = docker_cli.volume_exists(runner, name, timeout) if engine.running else None
+    except docker_cli.DockerError:
+        exists = None
+    return {"name": name, "exists": exists}
+
+
+def _store(runner: Runner, path: str | None, proc: str, timeout: float) -> dict[str, Any] | None:
+    if not path:
+        return None
+    return host_facts.store(runner, path, host_facts.read_text(f"{proc}/self/mountinfo"), timeout)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "container": {"type": "str", "default": "gpustack"},
+            "config_path": {"type": "path", "default": "/etc/gpustack/config.yaml"},
+            "data_volume": {"type": "str"},
+            "store_path": {"type": "path"},
+            "image": {"type": "str"},
+            "ports": {"type": "list", "elements": "int", "default": []},
+            "resolve": {"type": "list", "elements": "str", "default": []},
+            "controller_time": {"type": "float"},
+            "timeout": {"type": "int", "default": 10},
+        },
+        supports_check_mode=True,
+    )
+
+    def runner(argv: list[str], timeout: float) -> Result:
+        return run(argv, timeout, env={"PATH": PATH})
+
+    module.exit_json(changed=False, **gather(module.params, runner, time.time(), Places()))
+
+
+if __name__ == "__main__":
+    main()
