@@ -169,11 +169,11 @@ class Client:
         items: dict[int, dict[str, Any]] = {}
         for _attempt in range(READS_OF_A_MOVING_LIST):
             items = {}
-            total = 0
+            totals = set()
             for answer in self._pages(path):
                 items.update({item["id"]: item for item in answer["items"]})
-                total = answer["pagination"]["total"]
-            if len(items) == total:
+                totals.add(answer["pagination"]["total"])
+            if totals == {len(items)}:
                 break
         return [items[key] for key in sorted(items)]
 
@@ -229,7 +229,7 @@ class Client:
                 f"the certificate of {self.url} is refused ({cause}): expected one that this host trusts."
                 " Give its authority with ca_path, or correct the URL",
             )
-        if isinstance(cause, (ValueError, http.client.InvalidURL)):
+        if isinstance(cause, (ValueError, http.client.InvalidURL)) or "unknown url type" in str(cause):
             return ApiError("name", f"{self.url!r} is no URL ({cause}): expected http://host:port. Correct it")
         if isinstance(cause, (http.client.BadStatusLine, http.client.LineTooLong)) and not isinstance(
             cause, ConnectionResetError

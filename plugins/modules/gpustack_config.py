@@ -156,7 +156,7 @@ def mtime(path: str) -> float | None:
     return os.stat(path).st_mtime if os.path.exists(path) else None
 
 
-def configure(module: AnsibleModule, owner: tuple[int, int] = ROOT) -> dict[str, Any]:
+def configure(module: AnsibleModule, owner: tuple[int, int]) -> dict[str, Any]:
     path = module.params["path"]
     plan = config_file.plan(read(path), module.params["config"], module.params["secrets"], module.params["keep"])
     access = access_line(path, owner)
@@ -188,7 +188,7 @@ def secret_texts(value: Any, inside_secret: bool) -> list[str]:
     return [value] if inside_secret and isinstance(value, str) and value else []
 
 
-def main() -> None:
+def main(owner: tuple[int, int] = ROOT) -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "default": "/etc/gpustack/config.yaml"},
@@ -201,7 +201,7 @@ def main() -> None:
     os.umask(0o077)
     module.no_log_values.update(secret_texts(module.params["config"], False))
     try:
-        result = configure(module)
+        result = configure(module, owner)
     except config_file.ConfigError as error:
         module.fail_json(msg=str(error))
     except OSError as error:

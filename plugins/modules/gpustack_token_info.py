@@ -119,9 +119,7 @@ def password_unchanged(url: str, token: str) -> bool | None:
     return client.admin_must_change_password()
 
 
-def initial_password(
-    found: gpustack_token.Password, token: str, url: str | None, unchanged: Unchanged, last_try: bool
-) -> dict[str, Any]:
+def initial_password(found: gpustack_token.Password, token: str, url: str | None, unchanged: Unchanged, last_try: bool) -> dict[str, Any]:
     """Raises a transient TokenError while the server may still be about to write the password."""
     answer: bool | None = None
     silence = "the server's url is not given, so GPUStack was not asked whether the password has been changed"
@@ -153,12 +151,8 @@ def read(run_command: Runner, params: Mapping[str, Any], unchanged: Unchanged, l
     return result
 
 
-def gather(
-    run_command: Runner, params: Mapping[str, Any], clock: gpustack_token.Clock, unchanged: Unchanged
-) -> dict[str, Any]:
-    return gpustack_token.wait_for(
-        lambda last_try: read(run_command, params, unchanged, last_try), params["wait"], clock
-    )
+def gather(run_command: Runner, params: Mapping[str, Any], clock: gpustack_token.Clock, unchanged: Unchanged) -> dict[str, Any]:
+    return gpustack_token.wait_for(lambda last_try: read(run_command, params, unchanged, last_try), params["wait"], clock)
 
 
 def main() -> None:

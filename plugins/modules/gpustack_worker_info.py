@@ -210,9 +210,7 @@ def npu_counts(expected: Mapping[str, Any]) -> dict[str, int]:
 
 
 def gather(client: gpustack_api.Client, params: Mapping[str, Any]) -> dict[str, Any]:
-    cluster = gpustack_api.wait_for_workers(
-        client, npu_counts(params["expected"]), params["wait"], time.monotonic, time.sleep
-    )
+    cluster = gpustack_api.wait_for_workers(client, npu_counts(params["expected"]), params["wait"], time.monotonic, time.sleep)
     result = {
         "ok": not cluster.comparison.problems,
         "problems": cluster.comparison.problems,

@@ -15,7 +15,6 @@ from ansible_collections.ascend.gpustack.plugins.modules import gpustack_token_i
 TOKEN = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 OTHER = "ffffffffffffffffffffffffffffffff"
 ENTRYPOINT = ["tini", "--", "/usr/bin/bash", "-c", 'source /etc/profile && exec gpustack start "$@"', "--"]
-NO_FILE = Result(1, "", "cat: {path}: No such file or directory\n")
 
 
 def described(arguments: list[str], environment: list[str], status: str, exit_code: int) -> Result:
@@ -67,17 +66,11 @@ class Docker:
 
 
 def gather(docker: Any, unchanged: Callable = lambda url, token: True, **params: Any) -> dict[str, Any]:
-    given = {
-        "container": "gpustack",
-        "data_dir": "/var/lib/gpustack",
-        "wait": 0,
-        "initial_password": False,
-        "url": None,
-    }
-    clock = (
-        Clock(lambda: docker.time, docker.sleep) if isinstance(docker, Docker) else Clock(lambda: 0.0, lambda _: None)
-    )
-    return gpustack_token_info.gather(docker, {**given, **params}, clock, unchanged)
+    defaults = {"container": "gpustack", "data_dir": "/var/lib/gpustack", "wait": 0, "initial_password": False}
+    clock = Clock(lambda: 0.0, lambda _seconds: None)
+    if isinstance(docker, Docker):
+        clock = Clock(lambda: docker.time, docker.sleep)
+    return gpustack_token_info.gather(docker, {**defaults, "url": None, **params}, clock, unchanged)
 
 
 def refusal(docker: Any, **params: Any) -> tuple[str, str]:
@@ -118,9 +111,7 @@ def test_the_environment_comes_before_the_configuration_file() -> None:
     ],
 )
 @pytest.mark.parametrize("line", ["token: {}", 'token: "{}"', "token: '{}'  # the cluster's"])
-def test_the_configuration_file_comes_before_the_data_directory(
-    arguments: list[str], environment: list[str], line: str
-) -> None:
+def test_the_configuration_file_comes_before_the_data_directory(arguments: list[str], environment: list[str], line: str) -> None:
     files = {
         "/etc/gpustack/config.yaml": "# GPUStack\nport: 8080\n" + line.format("a-chosen.token") + "\n",
         "/var/lib/gpustack/token": OTHER,
@@ -149,9 +140,7 @@ def test_a_chosen_token_in_the_file_is_taken_and_not_called_generated() -> None:
 
 
 def test_no_secret_is_ever_on_a_command_line() -> None:
-    docker = Docker(
-        {"/c.yaml": f"token: {TOKEN}"}, ["--config-file", "/c.yaml"], ["GPUSTACK_BOOTSTRAP_PASSWORD=Secret1!"]
-    )
+    docker = Docker({"/c.yaml": f"token: {TOKEN}"}, ["--config-file", "/c.yaml"], ["GPUSTACK_BOOTSTRAP_PASSWORD=Secret1!"])
     gather(docker, initial_password=True)
     assert not [argv for argv in docker.calls if TOKEN in " ".join(argv) or "Secret1!" in " ".join(argv)]
 
@@ -324,9 +313,7 @@ FILES = {"/var/lib/gpustack/token": TOKEN, "/var/lib/gpustack/initial_admin_pass
 
 def test_the_initial_password_is_told_while_it_is_valid() -> None:
     asked = []
-    result = gather(
-        Docker(FILES), lambda *given: asked.append(given) or True, initial_password=True, url="http://a:8080"
-    )
+    result = gather(Docker(FILES), lambda *given: asked.append(given) or True, initial_password=True, url="http://a:8080")
     assert (result["initial_password"], result["initial_password_reason"]) == ("Ab1!wxyz", None)
     assert asked == [("http://a:8080", TOKEN)]
 
@@ -343,9 +330,7 @@ def test_a_password_that_can_not_be_checked_is_told_with_the_doubt() -> None:
 
     result = gather(Docker(FILES), refused, initial_password=True, url="http://a:8080")
     assert result["initial_password"] == "Ab1!wxyz"
-    assert result["initial_password_reason"] == (
-        "GPUStack could not be asked whether the password has been changed: nothing listens"
-    )
+    assert result["initial_password_reason"] == ("GPUStack could not be asked whether the password has been changed: nothing listens")
 
 
 def test_a_password_given_by_variable_is_not_waited_for() -> None:
@@ -353,9 +338,7 @@ def test_a_password_given_by_variable_is_not_waited_for() -> None:
     docker = Docker(files, ["--config-file", "/c.yaml"])
     result = gather(docker, initial_password=True, wait=60)
     assert (result["initial_password"], docker.time) == (None, 0)
-    assert result["initial_password_reason"] == (
-        "the password of admin was given (bootstrap_password), and GPUStack then writes no file"
-    )
+    assert result["initial_password_reason"] == ("the password of admin was given (bootstrap_password), and GPUStack then writes no file")
 
 
 def test_a_password_file_that_was_removed_is_not_waited_for_once_gpustack_answers() -> None:
