@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_config_file as config_file
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 HERE = pathlib.Path(__file__).resolve()
@@ -54,13 +54,19 @@ plain = st.none() | st.booleans() | st.integers() | st.text()
 values = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3))
 
 
+# The first text of a process takes seconds on a busy machine: Hypothesis reads the Unicode tables then.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+
+
+@unhurried
 @given(st.dictionaries(st.sampled_from(["token", "port", "ray_args", "resources"]), values))
-def test_whatever_is_written_is_read_back_by_yaml_and_by_the_module(settings: dict[str, Any]) -> None:
-    text = config_file.render(settings)
-    assert (yaml.safe_load(text) or {}) == settings
-    assert config_file.parse(text) == config_file.ConfigFile(settings, own_form=True)
+def test_whatever_is_written_is_read_back_by_yaml_and_by_the_module(config: dict[str, Any]) -> None:
+    text = config_file.render(config)
+    assert (yaml.safe_load(text) or {}) == config
+    assert config_file.parse(text) == config_file.ConfigFile(config, own_form=True)
 
 
+@unhurried
 @given(st.text())
 def test_no_file_however_broken_stops_the_module(present: str) -> None:
     planned = plan(present, {"port": 8080})
@@ -191,15 +197,14 @@ def run_module(check: bool = False, **params: Any) -> dict[str, Any]:
     arguments = {"ANSIBLE_MODULE_ARGS": {**params, "_ansible_check_mode": check, "_ansible_diff": True}}
     program = (
         f"import sys; sys.path.insert(0, {str(HERE.parent)!r}); import conftest, os;"
-        "from ansible_collections.ascend.gpustack.plugins.modules import gpustack_config as m;"
-        "m.ROOT = (os.getuid(), os.getgid()); m.configure.__defaults__ = (m.ROOT,); m.main()"
+        "from ansible_collections.ascend.gpustack.plugins.modules import gpustack_config;"
+        "gpustack_config.main((os.getuid(), os.getgid()))"
     )
     process = subprocess.run(
         [sys.executable, "-c", program],
         input=json.dumps(arguments),
         capture_output=True,
         text=True,
-        check=False,
         timeout=60,
     )
     assert process.stdout, process.stderr

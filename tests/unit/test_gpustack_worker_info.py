@@ -284,8 +284,8 @@ def test_every_problem_is_a_sentence_with_its_remedy(server: Server) -> None:
     cluster = look(server, {**{f"atlas{number}": 8 for number in range(1, 6)}, "atlas6": 1, "atlas8": 8})
     assert cluster.comparison.problems == [
         "worker atlas2: state is not_ready (Heartbeat lost, please check the worker logs. If everything proceeds"
-        " smoothly, please verify that the clocks on both the worker and the server are properly synchronized): expected ready."
-        " See docker logs of its GPUStack container, and compare its clock with the server's (date)",
+        " smoothly, please verify that the clocks on both the worker and the server are properly synchronized): expected"
+        " ready. See docker logs of its GPUStack container, and compare its clock with the server's (date)",
         "worker atlas3: state is unreachable (Server cannot access the worker's health check endpoint at"
         " http://172.16.33.108:10150/healthz. Please verify the port requirements in the documentation): expected"
         " ready. Open port 10150 of 172.16.33.108 to the server, and name it in its NO_PROXY",
