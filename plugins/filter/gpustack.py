@@ -152,17 +152,18 @@ def _hide(field: str, item: Any) -> Any:
     return f"{name}={HIDDEN}" if SECRET.search(name) else item
 
 
-def models_naming_worker(models: list[dict], old: str | None, new: str, host: str) -> list[str]:
-    """A refusal when models name a worker (or its GPUs) by a name that it would lose; an empty list otherwise."""
-    if not old or old == new:
-        return []
-    naming = sorted(model["name"] for model in models if _names_worker(model, old))
+def rename_problems(info: dict, old: str, new: str) -> list[str]:
+    """A refusal when models name a worker (or its NPUs) by a name that it would lose, or when that can't be known."""
+    keep = f"Keep its name with gpustack_worker_name: {old} for this host"
+    if "models" not in info:
+        return [
+            f"the worker is called {old!r} and would be called {new!r}, and GPUStack can't be asked which models name it "
+            f"({info.get('msg', 'its token is not there')}). {keep}, or start the server first."
+        ]
+    naming = sorted(model["name"] for model in info["models"] if _names_worker(model, old))
     if not naming:
         return []
-    return [
-        f"{host}: the models {', '.join(naming)} name the worker {old!r}, which would be called {new!r}. "
-        f"Keep its name with gpustack_worker_name: {old} for this host, or free the models of their GPU and worker selectors first."
-    ]
+    return [f"the models {', '.join(naming)} name the worker {old!r}, which would be called {new!r}. {keep}, or free the models of their selectors first."]
 
 
 def _names_worker(model: dict, worker: str) -> bool:
@@ -196,6 +197,24 @@ def worker_table(info: dict, url: str) -> list[str]:
     return lines + [f"{ready} of {len(info['workers'])} workers ready, {info['npu_total']} NPUs, GPUStack {info['version']} at {url}"]
 
 
+def expected_workers(hosts: list[str], hostvars: Any, groups: dict) -> dict:
+    """How many NPUs each worker among the hosts must have in GPUStack: as many as were found, else as many as it should have."""
+    expected = {}
+    for host in hosts:
+        if host in groups.get("gpustack_worker", []):
+            own = hostvars[host]
+            found = own.get("ascend_driver_check_npus") or {"count": own.get("ascend_driver_check_expected_npus", 8)}
+            expected[own.get("gpustack_worker_name", host)] = int(found["count"])
+    return expected
+
+
+def reset_refusal(host: dict, name: str, container: str, items: list[str]) -> str:
+    """What a reset would remove on this host, and the variable that lets it."""
+    present = host["container"]
+    removed = ([f"the container {container} ({present['status']})"] if present else []) + items
+    return f"{name}: reset would remove {', '.join(removed)}. Expected gpustack_reset_confirm: true; set it to go on."
+
+
 class FilterModule:
     """Registers the filters."""
 
@@ -206,8 +225,10 @@ class FilterModule:
                 node_refusals,
                 with_no_proxy,
                 node_plan,
-                models_naming_worker,
+                rename_problems,
                 run_failure,
                 worker_table,
+                expected_workers,
+                reset_refusal,
             )
         }

@@ -14,6 +14,8 @@ import re
 from collections import defaultdict
 from typing import Any, Iterable
 
+import yaml
+
 MANAGERS = ("/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc")
 MINIMUM_DOCKER = (20, 10, 10)
 MAXIMUM_SKEW_S = 30
@@ -282,8 +284,13 @@ def _is_loopback(address: str) -> bool:
 def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: dict) -> dict:
     """All findings together: `lines` to read, `stats` for machines, `stop`, `bad_hosts` to go on without, `verdict`."""
     found = [(host, item) for host in hosts for item in _setting(hostvars, host, "ascend_driver_check_report", [])]
+    found += [
+        (host, finding("takeover", "fail", problem.rstrip(".")))
+        for host in hosts
+        for problem in _setting(hostvars, host, "__gpustack_takeover_problems", [])
+    ]
     found += [entry for entry in inventory_findings(groups, hostvars) if entry[1]["check"] not in settings["skip"]]
-    found += _same_hostnames(hosts, hostvars)
+    found += _unknown_variables(hosts, hostvars, settings["known"]) + _same_hostnames(hosts, hostvars)
     problems = [(host, item) for host, item in found if item["result"] != "pass"]
     bad = sorted({host for host, item in problems if item["result"] == "fail"}, key=lambda host: (host not in hosts, host))
     vital = set(groups.get("gpustack_server", [])) | set(groups.get("gpustack_store", []))
@@ -333,20 +340,27 @@ def _verdict(problems: list[tuple[str, dict]], bad: list[str], hosts: list[str],
     return "\n".join(text)
 
 
-def unknown_variables(names: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Variables that begin like this collection's and are none of them, with the one that may be meant."""
-    known = set(known)
-    prefixes = ("gpustack_", "ascend_driver_check_")
-    result = []
-    for name in sorted(set(names)):
-        if name.startswith(prefixes) and name not in known and not name.startswith("gpustack_server_"):
+def _unknown_variables(hosts: list[str], hostvars: Any, known: list[str]) -> list[tuple[str, dict]]:
+    """A variable that begins like the collection's own and is none of them is most often a slip, and would silently do nothing."""
+    found = []
+    for host in hosts:
+        names = {name for name in hostvars[host] if name.startswith(("gpustack_", "ascend_driver_check_"))}
+        for name in sorted(names - set(known)):
             near = difflib.get_close_matches(name, known, 1)
-            result.append(f"{name} is no variable of this collection" + (f"; did you mean {near[0]}?" if near else ""))
-    return result
+            text = f"{name} is no variable of this collection"
+            found.append((host, finding("variables", "warn", text, f"Did you mean {near[0]}?" if near else "Remove it, or give it another name.")))
+    return found
+
+
+def spec_variables(path: str) -> list[str]:
+    """The variables that a role's meta/argument_specs.yml names."""
+    with open(path, encoding="utf-8") as stream:
+        specs = yaml.safe_load(stream)["argument_specs"]
+    return [name for entry in specs.values() for name in entry.get("options", {})]
 
 
 class FilterModule:
     """Registers the filters."""
 
     def filters(self) -> dict:
-        return {function.__name__: function for function in (usable_npus, host_findings, addresses, preflight_summary, unknown_variables)}
+        return {function.__name__: function for function in (usable_npus, host_findings, addresses, preflight_summary, spec_variables)}

@@ -1,0 +1,108 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: docker_archive_info
+short_description: Read which images a file made by docker save holds
+version_added: 0.1.0
+description:
+  - Reads names and IDs of the images in an archive without loading it, so that a host that has them is left alone.
+  - An uncompressed archive is read in an instant, whatever its size; a compressed one has to be read whole.
+author:
+  - ascend.gpustack contributors (@ascend-gpustack)
+attributes:
+  check_mode:
+    description: Can run in check mode, and changes nothing in any mode.
+    support: full
+  diff_mode:
+    description: Has no diff to show.
+    support: none
+options:
+  path:
+    description: The archive, a tar file as C(docker save) writes it, also compressed by gzip, bzip2 or xz.
+    type: path
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Read which images the archive holds
+  ascend.gpustack.docker_archive_info:
+    path: /data/models/gpustack-v0.7.1-npu.tar
+  register: archive
+"""
+
+RETURN = r"""
+images:
+  description:
+    - The IDs by which Docker may know each tagged image.
+    - The classic image store names an image by its configuration's digest, the containerd image store by its manifest's.
+  returned: success
+  type: dict
+  sample:
+    gpustack/gpustack:v0.7.1-npu: ["sha256:0f3b5a3c41ae8a0dbb1f5b5cfcb0b8fbb8e3e0f2a3d3b5b2c7a9a0e5d4c1b2a3"]
+"""
+
+import json
+import tarfile
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+# Far more than any list of images takes; a damaged archive may say anything.
+MEMBER_LIMIT = 4 * 1024 * 1024
+
+
+class ArchiveError(Exception):
+    """Its text is for the user."""
+
+
+def member(archive: tarfile.TarFile, name: str) -> Any:
+    """A JSON file of the archive, or None when it isn't there."""
+    try:
+        info = archive.getmember(name)
+    except KeyError:
+        return None
+    stream = archive.extractfile(info) if info.size <= MEMBER_LIMIT else None
+    return json.load(stream) if stream else None
+
+
+def images(manifest: list[dict[str, Any]], index: dict[str, Any] | None) -> dict[str, list[str]]:
+    """IDs by name, from the archive's manifest.json and, in archives of Docker 25 and newer, index.json."""
+    digests = {
+        entry.get("annotations", {}).get("io.containerd.image.name", ""): entry["digest"] for entry in (index or {}).get("manifests", [])
+    }
+    found: dict[str, list[str]] = {}
+    for image in manifest:
+        config = "sha256:" + image["Config"].split("/")[-1].removesuffix(".json")
+        for name in image.get("RepoTags") or []:
+            other = digests.get(f"docker.io/{name}") or digests.get(name)
+            found[name] = [config] + ([other] if other else [])
+    return found
+
+
+def read(path: str) -> dict[str, list[str]]:
+    try:
+        with tarfile.open(path) as archive:
+            manifest = member(archive, "manifest.json")
+            index = member(archive, "index.json")
+        if manifest is None:
+            raise ArchiveError(f"{path} has no manifest.json: expected an archive made by docker save. Make it anew: docker save -o FILE IMAGE.")
+        return images(manifest, index)
+    except FileNotFoundError:
+        raise ArchiveError(f"{path} does not exist: expected an archive made by docker save. Put it there, or correct gpustack_image_archive.")
+    except (OSError, EOFError, tarfile.TarError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArchiveError(f"{path} can't be read ({error}): expected an archive made by docker save. It may be cut off; copy it again.")
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec={"path": {"type": "path", "required": True}}, supports_check_mode=True)
+    try:
+        module.exit_json(changed=False, images=read(module.params["path"]))
+    except ArchiveError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()
