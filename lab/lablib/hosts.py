@@ -1,0 +1,155 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The hosts themselves: containers that boot systemd and are reached over SSH."""
+
+from __future__ import annotations
+
+import collections.abc
+import concurrent.futures
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+from lablib import images, shell
+from lablib.images import Built
+from lablib.settings import Lab
+
+BOOT_SECONDS = 120
+
+
+def together(function: collections.abc.Callable[..., object], items: collections.abc.Iterable[object]) -> None:
+    """Call for all items at once, and fail with the first failure."""
+    with concurrent.futures.ThreadPoolExecutor(max_workers=16) as pool:
+        list(pool.map(function, items))
+
+
+def containers(lab: Lab) -> dict[str, str]:
+    """Names and states of this lab's containers."""
+    words = ("ps", "--all", "--filter", f"label={lab.label}", "--format", "{{.Names}} {{.State}}")
+    return dict(line.split(" ", 1) for line in shell.lines(shell.docker(*words)))
+
+
+def make_ssh_key(lab: Lab) -> None:
+    private = lab.cache / "ssh" / "id_ed25519"
+    if not public_key(lab).exists():
+        private.parent.mkdir(mode=0o700, exist_ok=True)
+        private.unlink(missing_ok=True)
+        shell.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", lab.name, "-f", str(private))
+
+
+def public_key(lab: Lab) -> pathlib.Path:
+    return lab.cache / "ssh" / "id_ed25519.pub"
+
+
+def make_network(lab: Lab) -> None:
+    names = shell.docker("network", "ls", "--filter", f"label={lab.label}", "--format", "{{.Name}}")
+    if lab.name not in shell.lines(names):
+        # Most clusters that this stands for have no internet: nothing leaves the hosts' network.
+        outside = "com.docker.network.bridge.enable_ip_masquerade=false"
+        subnet = f"--subnet={lab.net}.0/24"
+        shell.docker("network", "create", "--label", lab.label, "--opt", outside, subnet, lab.name)
+
+
+def make_volume(lab: Lab, name: str) -> None:
+    shell.docker("volume", "create", "--label", lab.label, name)
+
+
+def create(lab: Lab, built: Built, number: int) -> None:
+    name = lab.host(f"atlas{number}")
+    make_volume(lab, f"{name}-docker")
+    options = [f"--name={name}", f"--label={lab.label}", f"--network={lab.name}", f"--ip={lab.address(number)}"]
+    options += ["--hostname", f"atlas{number}" if lab.unique_hostnames else "localhost.localdomain"]
+    options += [f"--volume={name}-docker:/var/lib/docker", f"--volume={lab.store}:/data/models"]
+    options += [f"--volume={built.seed}:/usr/share/lab/seed:ro", f"--volume={public_key(lab)}:/root/.ssh/authorized_keys:ro"]
+    if number == 1:
+        options += [f"--publish=127.0.0.1:{lab.page_port}:8080"]
+    options += [*images.PRIVILEGES, *images.cgroup_options(lab)]
+    shell.docker("run", "--detach", *options, built.host_image, "/lib/systemd/systemd")
+
+
+def speaks_ssh(address: str) -> bool:
+    try:
+        with socket.create_connection((address, 22), timeout=2) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def wait_for_boot(name: str) -> None:
+    address = shell.docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name).strip()
+    shell.wait_until(f"{name} answers on SSH", lambda: speaks_ssh(address), BOOT_SECONDS)
+    words = ["docker", "exec", name, "systemctl", "is-system-running", "--wait"]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BOOT_SECONDS)
+    if done.stdout.strip() != "running":
+        units = shell.docker("exec", name, "systemctl", "--failed", "--no-legend", "--plain")
+        raise shell.Failure(f"{name} is {done.stdout.strip() or done.stderr.strip()}: {units}")
+
+
+def up(lab: Lab, built: Built, count: int) -> None:
+    """Make the hosts that are not there and start those that stand still; the running ones stay as they are."""
+    present = containers(lab)
+    names = [lab.host(f"atlas{number}") for number in range(1, count + 1)]
+    with shell.stage(f"start {count} hosts"):
+        make_ssh_key(lab)
+        make_network(lab)
+        make_volume(lab, lab.store)
+        missing = [number for number in range(1, count + 1) if names[number - 1] not in present]
+        together(lambda number: create(lab, built, number), missing)
+        together(lambda name: shell.docker("start", name), [name for name in names if present.get(name, "running") != "running"])
+    with shell.stage("wait for their boot"):
+        together(wait_for_boot, names)
+
+
+def reset(lab: Lab, built: Built, count: int) -> None:
+    with shell.stage("remove the hosts"):
+        remove_hosts(lab)
+    up(lab, built, count)
+
+
+def remove_hosts(lab: Lab) -> None:
+    """Remove containers and volumes, also those that a killed run left."""
+    names = list(containers(lab))
+    together(lambda name: shell.docker("rm", "--force", "--volumes", name), names)
+    volumes = shell.lines(shell.docker("volume", "ls", "--quiet", "--filter", f"label={lab.label}"))
+    if volumes:
+        shell.docker("volume", "rm", "--force", *volumes)
+    remove_cgroups(lab)
+
+
+def remove_cgroups(lab: Lab) -> None:
+    """On cgroup v1 nobody else removes the groups of containers that died with their engine."""
+    if images.CGROUP_V1:
+        for root in pathlib.Path("/sys/fs/cgroup").glob(f"*/{lab.name}"):
+            for folder in sorted((path for path in (root, *root.rglob("*")) if path.is_dir()), reverse=True):
+                folder.rmdir()
+
+
+def down(lab: Lab) -> None:
+    with shell.stage("remove hosts, volumes, network"):
+        remove_hosts(lab)
+        networks = shell.lines(shell.docker("network", "ls", "--quiet", "--filter", f"label={lab.label}"))
+        if networks:
+            shell.docker("network", "rm", *networks)
+
+
+def stop(lab: Lab, names: list[str]) -> None:
+    together(lambda name: shell.docker("kill", lab.host(name)), names)
+
+
+def start(lab: Lab, names: list[str]) -> None:
+    together(lambda name: shell.docker("start", lab.host(name)), names)
+    together(lambda name: wait_for_boot(lab.host(name)), names)
+
+
+def execute(lab: Lab, name: str, words: list[str]) -> None:
+    """Become the command on the host."""
+    terminal = ["--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
+    words = words[1:] if words[:1] == ["--"] else words
+    os.execvp("docker", ["docker", "exec", "--interactive", *terminal, lab.host(name), *(words or ["bash"])])
+
+
+def status(lab: Lab) -> None:
+    for name, state in sorted(containers(lab).items()):
+        address = shell.docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name).strip()
+        print(f"{name:32} {address or '-':16} {state}")

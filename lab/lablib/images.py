@@ -1,0 +1,210 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What hosts are made of: the host image, and the images that each host's own Docker Engine starts with.
+
+Everything is kept in the cache under a name with a hash of what it is made from, and appears there by a rename, so
+that a build that was killed leaves nothing that looks finished.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import configparser
+import contextlib
+import dataclasses
+import hashlib
+import os
+import pathlib
+import shutil
+import ssl
+import subprocess
+
+from lablib import engine, shell
+from lablib.settings import LABEL, PERSONAS, SOURCE, Lab
+
+GPUSTACK_VERSIONS = ("0.7.1", "0.7.0")
+PARTIAL = ".partial"
+CGROUP_V1 = not pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists()
+
+# In place of --privileged, which needs a capability (SYS_RESOURCE) that not every machine gives. With the cgroup
+# namespace of the machine, engines in the hosts work on cgroup v1 and v2 alike.
+PRIVILEGES = (
+    "--cap-add=ALL",
+    "--cap-drop=SYS_RESOURCE",
+    "--security-opt=seccomp=unconfined",
+    "--security-opt=apparmor=unconfined",
+    "--security-opt=systempaths=unconfined",
+    "--device-cgroup-rule=a *:* rwm",
+    "--cgroupns=host",
+    "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw",
+    "--tmpfs=/run:mode=755",
+    "--tmpfs=/tmp:exec,mode=1777",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    host_image: str
+    seed: pathlib.Path
+
+
+def key(*parts: str | pathlib.Path) -> str:
+    """A hash over texts and over the names, modes and contents of the files below folders."""
+    found = hashlib.sha256()
+    for part in parts:
+        files = [part] if isinstance(part, str) else sorted(path for path in part.rglob("*") if not path.is_dir())
+        for file in files:
+            if isinstance(file, str):
+                found.update(file.encode())
+                continue
+            if "__pycache__" in file.parts:
+                continue
+            content = os.readlink(file).encode() if file.is_symlink() else file.read_bytes()
+            found.update(f"{file.relative_to(SOURCE)} {file.lstat().st_mode:o}".encode() + content)
+    return found.hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def partial(target: pathlib.Path) -> collections.abc.Iterator[pathlib.Path]:
+    """Give a path to build at, which takes the target's name when all went well."""
+    path = target.with_name(target.name + PARTIAL)
+    yield path
+    path.rename(target)
+
+
+def remove_tree(path: pathlib.Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def has_image(name: str) -> bool:
+    words = ["docker", "image", "inspect", name]
+    return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=60).returncode == 0
+
+
+def tree(lab: Lab) -> pathlib.Path:
+    """The root file system of the persona's hosts, without NPUs, as a tar file."""
+    target = tree_path(lab)
+    if not target.exists():
+        with shell.stage(f"build the {lab.persona} file system"), partial(target) as path:
+            mmdebstrap("host", str(SOURCE / "host" / "build"), lab.persona, str(path), lab=lab)
+    return target
+
+
+def tree_path(lab: Lab) -> pathlib.Path:
+    return lab.cache / f"host-{lab.persona}-{tree_key(lab)}.tar"
+
+
+def tree_key(lab: Lab) -> str:
+    host = SOURCE / "host"
+    return key(host / "common", host / lab.persona, (host / "build").read_text(encoding="utf-8"))
+
+
+def mmdebstrap(what: str, *words: str, lab: Lab) -> None:
+    if not shutil.which("mmdebstrap"):
+        engine.install_packages("mmdebstrap")
+    # The log's end is its newest run.
+    shell.run(*words, log=lab.cache / f"build-{what}.log")
+
+
+def host_image(lab: Lab) -> str:
+    """The container image of a host: the tree and the simulated NPUs, which change more often and are put on top."""
+    base = f"{lab.name}/base:{lab.persona}-{tree_key(lab)}"
+    image = f"{lab.name}/host:{lab.persona}-{key(tree_key(lab), SOURCE / 'npu')}"
+    if has_image(image):
+        return image
+    if not has_image(base):
+        archive = tree(lab)
+        with shell.stage(f"import the {lab.persona} host image"):
+            shell.docker("import", "--change", f"LABEL {LABEL}={lab.name}", str(archive), base)
+    container = f"{lab.name}-host-build"
+    shell.docker("rm", "--force", container)
+    options = ("--name", container, "--label", lab.label, "--network=none", f"--volume={SOURCE / 'npu'}:/mnt:ro")
+    shell.docker("run", *options, base, "sh", "/mnt/install.sh", "/")
+    shell.docker("commit", "--change", 'CMD ["/lib/systemd/systemd"]', container, image)
+    shell.docker("rm", "--force", container)
+    return image
+
+
+def pip_settings() -> str:
+    """How pip reaches the index inside the build, as it does here."""
+    settings = {"cert": "/mnt/ca.pem", "cache-dir": "/mnt/pip-cache", "disable-pip-version-check": "true"}
+    settings["root-user-action"] = "ignore"
+    for name, variable in (("index-url", "PIP_INDEX_URL"), ("proxy", "https_proxy")):
+        if os.environ.get(variable):
+            settings[name] = os.environ[variable]
+    return "[global]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())
+
+
+def seed_path(lab: Lab) -> pathlib.Path:
+    return lab.cache / f"seed-{key(SOURCE / 'gpustack', *GPUSTACK_VERSIONS)}"
+
+
+def seed_builder(lab: Lab) -> str:
+    return f"{lab.name}-seed-build"
+
+
+def seed(lab: Lab, host: str) -> pathlib.Path:
+    """A folder with the data of a Docker Engine that has the GPUStack images: what is copied, and layers to share."""
+    target = seed_path(lab)
+    if target.exists():
+        return target
+    with shell.stage("build the GPUStack images"), partial(target) as path:
+        path.mkdir()
+        packages = (SOURCE / "gpustack" / "packages").read_text(encoding="utf-8")
+        names = ",".join(line for line in shell.lines(packages) if not line.startswith("#"))
+        mmdebstrap("gpustack", "mmdebstrap", "--variant=minbase", f"--include={names}", "bookworm", str(path / "base.tar"), lab=lab)
+        build_in_engine(lab, host, path)
+    return target
+
+
+def build_in_engine(lab: Lab, host: str, path: pathlib.Path) -> None:
+    build = path.with_name(f"gpustack-build{PARTIAL}")
+    build.mkdir()
+    pip_cache = lab.cache / "pip"
+    pip_cache.mkdir(exist_ok=True)
+    shutil.copytree(SOURCE / "gpustack", build / "gpustack")
+    (build / "pip.conf").write_text(pip_settings(), encoding="utf-8")
+    (build / "pip.conf").chmod(0o600)
+    shutil.copy(os.environ.get("PIP_CERT") or ssl.get_default_verify_paths().cafile or "", build / "ca.pem")
+    (build / "pip-cache").mkdir()
+    container = seed_builder(lab)
+    volumes = (f"--volume={build}:/lab-build", f"--volume={pip_cache}:/lab-build/pip-cache", f"--volume={path}:/lab-seed")
+    words = ("sh", "/lab-build/gpustack/build", *GPUSTACK_VERSIONS[:1], *GPUSTACK_VERSIONS)
+    options = ("--rm", "--name", container, "--label", lab.label, "--network=host", *cgroup_options(lab))
+    shell.run("docker", "run", *options, *PRIVILEGES, *volumes, host, *words, log=lab.cache / "build-gpustack.log")
+    remove_tree(build)
+
+
+def cgroup_options(lab: Lab) -> tuple[str, ...]:
+    """On cgroup v1 the engines in the hosts make their groups at the machine's root: have them in one place."""
+    return (f"--env=DOCKER_OPTS=--cgroup-parent=/{lab.name}",) if CGROUP_V1 else ()
+
+
+def build(lab: Lab) -> Built:
+    # A build that was killed may have left its container at work on the folder.
+    shell.docker("rm", "--force", seed_builder(lab))
+    for leftover in lab.cache.glob(f"*{PARTIAL}"):
+        remove_tree(leftover)
+    image = host_image(lab)
+    return Built(image, seed(lab, image))
+
+
+def remove(lab: Lab) -> None:
+    """Remove this lab's images from the engine of the machine."""
+    images = shell.lines(shell.docker("image", "ls", "--quiet", "--no-trunc", "--filter", f"label={lab.label}"))
+    if images:
+        with shell.stage("remove images"):
+            shell.docker("image", "rm", "--force", *dict.fromkeys(images))
+
+
+def prune(lab: Lab, *, everything: bool) -> None:
+    """Remove from the cache what is half made or of another time; or all that the lab keeps there."""
+    if everything:
+        remove_tree(lab.cache)
+        return
+    kept = {tree_path(dataclasses.replace(lab, persona=persona)) for persona in PERSONAS} | {seed_path(lab)}
+    for path in (*lab.cache.glob("host-*"), *lab.cache.glob("seed-*")):
+        if path not in kept:
+            remove_tree(path)
