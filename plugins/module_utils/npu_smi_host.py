@@ -90,9 +90,8 @@ class Holders:
 
 def find_npu_smi(root: str = "/", search: str | None = None) -> str | None:
     """The path of npu-smi: on PATH (or search), else where the driver's packages put it."""
-    folders = [_under(root, folder) for folder in NPU_SMI_FOLDERS]
     path = os.environ.get("PATH", os.defpath) if search is None else search
-    return shutil.which("npu-smi", path=os.pathsep.join([path, *folders]))
+    return shutil.which("npu-smi", path=os.pathsep.join([path, *(_under(root, folder) for folder in NPU_SMI_FOLDERS)]))
 
 
 def _under(root: str, path: str) -> str:
@@ -150,6 +149,18 @@ def read_driver_files(root: str = "/") -> DriverFiles:
         )
         files.findings.append(Finding("driver_file", text))
     return files
+
+
+def container_mounts(files: DriverFiles, npu_smi: str | None, root: str = "/") -> list[str]:
+    """The paths, of those that are there, that a container needs at the same place to use the NPUs.
+
+    Docker would make a folder of one that isn't.
+    """
+    folders = [DCMI, f"{files.install_path}/driver", f"{files.install_path}/firmware"]
+    plain = [npu_smi] if npu_smi else []
+    plain += [INSTALL_INFO, HCCN_CONF]
+    present = [path for path in folders if os.path.isdir(_under(root, path))]
+    return present + [path for path in plain if os.path.isfile(_under(root, path))]
 
 
 def _missing(files: DriverFiles, path: str, real_path: str, kind: str) -> None:

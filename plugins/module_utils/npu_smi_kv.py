@@ -31,6 +31,7 @@ NOT_SUPPORTED = "does not support querying"
 
 UNITS = {"mb": "mb", "mhz": "mhz", "c": "c", "w": "w", "%": "percent", "page": "pages"}
 UNIT = re.compile(r"\s*\((%|MB|MHZ|C|W|page)\)$", re.IGNORECASE)
+KEY = re.compile(r"[A-Za-z][0-9A-Za-z ()%/_.-]{0,60}")
 INTEGER_KEYS = ("npu_id", "chip_id", "chip_count", "faulty_chip_count", "total_count", "card_count", "aicore_count")
 MAPPING_COLUMN = re.compile(r"(NPU ID|Slot ID|Chip ID|Chip Logic ID|Chip Phy-ID|Chip Name)(?=\s|$)")
 PROCESS_MEMORY = re.compile(
@@ -137,7 +138,7 @@ def _pairs(text: str, command: str, findings: list[Finding]) -> list[tuple[str, 
         if goes_on:
             name, before = pairs[-1]
             pairs[-1] = (name, f"{before} {(value if colon else line).strip()}"[:LINE_LIMIT])
-        elif not colon or not key_name(key) or len(line) > LINE_LIMIT:
+        elif not colon or not KEY.fullmatch(key.strip()) or len(line) > LINE_LIMIT:
             _unreadable(findings, command, line_number, line)
         else:
             pairs.append((key_name(key), value.strip()))

@@ -23,6 +23,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.npu_smi_host impor
     DriverFiles,
     Holders,
     assign_devices,
+    container_mounts,
     find_holders,
     find_npu_smi,
     is_character_device,
@@ -92,6 +93,7 @@ class Report:
     answer: Answer = field(default_factory=Answer)
     files: DriverFiles = field(default_factory=DriverFiles)
     nodes: DeviceNodes = field(default_factory=DeviceNodes)
+    mounts: list[str] = field(default_factory=list)
     holders: Holders = field(default_factory=Holders)
     findings: list[Finding] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -120,6 +122,7 @@ class Report:
                 "firmware_info": self.files.firmware_info,
             },
             "missing_files": self.files.missing,
+            "mounts": self.mounts,
             "error": None if error is None else asdict(error),
             "holders": asdict(self.holders),
             **self.gathered,
@@ -140,6 +143,7 @@ def collect(request: Request, runner: Runner, host: Host) -> Report:
         result = runner([report.npu_smi_path, "info"], max(left(), 0.1))
         report.answer = read_info(result, request.timeout)
     report.files = read_driver_files(host.root)
+    report.mounts = container_mounts(report.files, report.npu_smi_path, host.root)
     report.nodes = list_device_nodes(host.root, host.is_device)
     node_matches = assign_devices(report.answer.table, report.nodes.numbers)
     report.findings = report.answer.findings + health_findings(report.answer.table.chips)
@@ -296,7 +300,8 @@ class Gatherer:
         return sorted({chip.npu_id for chip in self.chips})
 
     def take(self, findings: list[Finding]) -> None:
-        for finding in findings:
+        # The first lines that can't be read tell what the others are.
+        for finding in findings[:3]:
             self.warn(finding.message)
 
     def board(self) -> None:
