@@ -56,7 +56,8 @@ def why(argv: list[str], result: Result, timeout: float) -> str:
     command = " ".join(argv[:3] if argv[1:2] in (["container"], ["image"], ["volume"]) else argv[:2])
     if result.timed_out:
         return f"{command} did not answer within {timeout:g} s"
-    if result.rc == RC_NOT_FOUND:
+    # Of run and exec, 127 can be the answer of what they ran.
+    if result.rc == RC_NOT_FOUND and argv[1:2] not in (["run"], ["exec"]):
         return f"the command {argv[0]} is not there"
     return first_line(result.stderr) or f"{command} ended with {result.rc} and no message"
 

@@ -103,7 +103,7 @@ docker:
       description: Whether the command C(docker) is there.
       type: bool
     running:
-      description: Whether the daemon answers.
+      description: Whether the daemon answers, and tells its containers.
       type: bool
     server_version:
       description: The engine's version.
@@ -346,7 +346,7 @@ resolved:
 import os
 import platform
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -370,19 +370,20 @@ class Places:
 def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Places) -> dict[str, Any]:
     timeout = parameters["timeout"]
     engine = docker_cli.read_engine(runner, timeout)
-    error, containers = engine.error, None
+    containers = None
     if engine.running:
         try:
             containers = docker_cli.read_containers(runner, timeout)
         except docker_cli.DockerError as failure:
-            error = str(failure)
+            # Unknown containers are not to be taken for none.
+            engine = replace(engine, running=False, error=str(failure))
     root = host_facts.probe(runner, engine.root_dir, timeout) if engine.root_dir else None
     controller_time = parameters["controller_time"]
     return {
         "clock": {"epoch": now, "skew_s": None if controller_time is None else round(now - controller_time, 3)},
         "hostname": platform.node(),
         "machine": platform.machine(),
-        "docker": {**asdict(engine), "error": error, "root_free_mb": root.free_mb if root else None},
+        "docker": {**asdict(engine), "root_free_mb": root.free_mb if root else None},
         "python_requests": host_facts.python_requests(),
         **_of_containers(parameters, engine, containers, runner, places),
         "image": _image(runner, parameters["image"], engine, timeout),
@@ -411,9 +412,7 @@ def _of_containers(
         "container": docker_cli.summary(present) if present else None,
         "npu_holders": None if containers is None else holders,
         "listeners": host_facts.listeners(places.proc, parameters["ports"], known, ours),
-        "docker_chain": host_facts.docker_chain(
-            runner, engine, settings, None if containers is None else running, parameters["timeout"]
-        ),
+        "docker_chain": host_facts.docker_chain(runner, engine, settings, None if containers is None else running, parameters["timeout"]),
     }
 
 

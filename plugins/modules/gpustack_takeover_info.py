@@ -1,0 +1,351 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gpustack_takeover_info
+short_description: Say what replacing a hand-made GPUStack container would lose
+version_added: 0.1.0
+description:
+  - Compares a container that was not made by this collection with the one the collection would put in its place.
+  - Arguments, environment, mounts and options of C(docker run) beyond those of the usual installation are listed. Each
+    has to be said by a variable or be given up by O(drop); else it is among the RV(problems).
+  - The container's data, its cluster token and its worker's name are looked at too, and its GPUStack version is read
+    in a container of the same image that has no network, no mounts, and is removed again.
+  - Values of secrets are not in the result. O(env) may hold some; set C(no_log) on the task.
+author:
+  - ascend.gpustack contributors (@ascend-gpustack)
+attributes:
+  check_mode:
+    description: Can run in check mode, and changes nothing in any mode.
+    support: full
+  diff_mode:
+    description: Has no diff to show.
+    support: none
+options:
+  container:
+    description: The container's name.
+    type: str
+    default: gpustack
+  role:
+    description: What the host is to be.
+    type: str
+    choices: [server, worker]
+    required: true
+  server_url:
+    description: The server that a worker is to join.
+    type: str
+    default: ""
+  config:
+    description: The settings that will be written to GPUStack's configuration file, without secrets.
+    type: dict
+    default: {}
+  secret_keys:
+    description: Names of the settings that will be written too, but are secret. Their values are not compared.
+    type: list
+    elements: str
+    default: []
+  has_token:
+    description: Whether a cluster token is given by variable.
+    type: bool
+    default: false
+  env:
+    description: The environment that the container will have.
+    type: dict
+    default: {}
+  volumes:
+    description: What will be mounted, each as C(source:target[:mode]).
+    type: list
+    elements: str
+    default: []
+  options:
+    description: >-
+      Docker's options that the container will have, as M(community.docker.docker_container) takes them; C(privileged),
+      C(shm_size), C(ulimits), C(runtime), C(memory), C(cpuset_cpus), C(log_driver), C(log_options), C(dns_servers),
+      C(etc_hosts), C(security_opts), C(capabilities).
+    type: dict
+    default: {}
+  devices:
+    description: The devices that the container will have.
+    type: list
+    elements: str
+    default: []
+  data_volume:
+    description: The volume, or the directory on the host, that will be mounted at C(/var/lib/gpustack).
+    type: str
+    required: true
+  models_dir:
+    description: The directory on the host that will be mounted at C(/models).
+    type: path
+    required: true
+  version:
+    description: The GPUStack version that will run.
+    type: str
+    required: true
+  image:
+    description: The image that will run.
+    type: str
+    default: ""
+  drop:
+    description:
+      - What is given up; an argument or an option of C(docker run) as V(--flag), a variable of the environment by its
+        name, a mount by its path in the container.
+    type: list
+    elements: str
+    default: []
+  upgrade:
+    description: Whether an older version may be replaced by O(version).
+    type: bool
+    default: false
+  timeout:
+    description: Seconds that each command may take.
+    type: int
+    default: 10
+  version_timeout:
+    description: Seconds that reading the version may take.
+    type: int
+    default: 120
+"""
+
+EXAMPLES = r"""
+- name: Examine the container that was made by hand
+  ascend.gpustack.gpustack_takeover_info:
+    role: server
+    config:
+      port: 8080
+      cache_dir: /data/models/gpustack-cache
+    volumes:
+      - gpustack-data:/var/lib/gpustack
+      - /data/models:/models
+    data_volume: gpustack-data
+    models_dir: /data/models
+    version: 0.7.1
+    drop: ["--debug", HTTP_PROXY]
+  register: takeover
+  no_log: true
+
+- name: Refuse to lose what it has
+  ansible.builtin.assert:
+    that: takeover.problems | length == 0
+    fail_msg: "{{ takeover.problems }}"
+"""
+
+RETURN = r"""
+exists:
+  description: Whether there is a container of the name.
+  returned: success
+  type: bool
+hand_made:
+  description: Whether it was made by something other than this collection. Only then are the values below told.
+  returned: success
+  type: bool
+running:
+  description: Whether it runs.
+  returned: success
+  type: bool
+version:
+  description: The GPUStack version in its image, null when it can't be read.
+  returned: success
+  type: str
+  sample: 0.7.0
+version_relation:
+  description: How that compares with O(version); V(older), V(equal), V(newer) or V(unknown).
+  returned: success
+  type: str
+role:
+  description: What it is, V(server) or V(worker).
+  returned: success
+  type: str
+worker_name:
+  description: The name of its worker, null when it has none or the name can't be read.
+  returned: success
+  type: str
+token_source:
+  description:
+    - Where its cluster token stands; V(argument), V(environment), V(config), V(file), or null for none.
+  returned: success
+  type: str
+data_mount:
+  description: What is mounted at its data directory, null when nothing is.
+  returned: success
+  type: dict
+  contains:
+    type:
+      description: V(volume), V(bind) or V(tmpfs).
+      type: str
+    source:
+      description: Where it is on the host.
+      type: str
+    name:
+      description: The volume's name, or the directory again.
+      type: str
+extras:
+  description: What the usual installation does not have.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: How O(drop) calls it.
+      type: str
+    kind:
+      description: V(argument), V(environment), V(mount) or V(option).
+      type: str
+    text:
+      description: As it would be typed, with secrets as C(***).
+      type: str
+    covered:
+      description: Whether the variables say the same.
+      type: bool
+    dropped:
+      description: Whether O(drop) gives it up.
+      type: bool
+problems:
+  description: Sentences on what stands against replacing it; empty when nothing does.
+  returned: success
+  type: list
+  elements: str
+notes:
+  description: Sentences on what is kept and what changes.
+  returned: success
+  type: list
+  elements: str
+"""
+
+import os
+import re
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli, docker_run, host_facts, takeover
+from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_config_file as config_file
+from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
+
+DOCKER_PID = "/var/run/docker.pid"
+DOCKER_CONFIG = "/etc/docker/daemon.json"
+NOTHING: dict[str, Any] = {
+    "exists": False,
+    "hand_made": False,
+    "running": False,
+    "version": None,
+    "version_relation": "unknown",
+    "role": None,
+    "worker_name": None,
+    "token_source": None,
+    "data_mount": None,
+    "extras": [],
+    "problems": [],
+    "notes": [],
+}
+
+
+def desired_of(parameters: dict[str, Any]) -> takeover.Desired:
+    return takeover.Desired(
+        role=parameters["role"],
+        data_volume=parameters["data_volume"],
+        models_dir=parameters["models_dir"],
+        version=parameters["version"],
+        server_url=parameters["server_url"],
+        config=parameters["config"],
+        secret_keys=frozenset(parameters["secret_keys"]),
+        has_token=parameters["has_token"],
+        env={str(name): str(value) for name, value in parameters["env"].items()},
+        volumes=tuple(parameters["volumes"]),
+        options=parameters["options"],
+        devices=tuple(parameters["devices"]),
+        image=parameters["image"],
+        drop=frozenset(parameters["drop"]),
+        upgrade=parameters["upgrade"],
+    )
+
+
+def engine_defaults(info: dict[str, Any], settings: dict[str, Any]) -> docker_run.EngineDefaults:
+    """info: `docker info`; settings: Docker's configuration file."""
+    options = settings.get("log-opts")
+    return docker_run.EngineDefaults(
+        log_driver=info.get("LoggingDriver") or "json-file",
+        log_options=options if isinstance(options, dict) else {},
+        shm_size=docker_run.size_in_bytes(settings.get("default-shm-size")) or docker_run.DEFAULT_SHM_SIZE,
+        runtime=info.get("DefaultRuntime") or "runc",
+        host_name=info.get("Name") or "",
+    )
+
+
+def read_container(runner: Runner, name: str, timeout: float) -> dict[str, Any] | None:
+    """The container's description; None when there is none, or the collection made it. Raises DockerError."""
+    argv = ["docker", "container", "inspect", name]
+    result = runner(argv, timeout)
+    if "no such container" in result.stderr.lower():
+        return None
+    found = docker_cli.ask(lambda _argv, _timeout: result, argv, timeout)
+    if not found:
+        raise docker_cli.DockerError(docker_cli.why(argv, result, timeout))
+    return found[0]
+
+
+def examine(container: dict[str, Any], desired: takeover.Desired, runner: Runner, timeout: float, version_timeout: float) -> dict[str, Any]:
+    image = docker_cli.read_image(runner, container.get("Image", ""), timeout)
+    info = docker_cli.ask(runner, ["docker", "info", "--format", "{{json .}}"], timeout)
+    settings = host_facts.daemon_settings(host_facts.docker_arguments("/proc", DOCKER_PID), DOCKER_CONFIG)
+    defaults = engine_defaults(info, settings)
+    old = takeover.read_old(runner, container, image, defaults, timeout, version_timeout)
+    return takeover.analyse(old, desired)
+
+
+def secrets_given(environment: dict[str, str]) -> set[str]:
+    """Secrets among what was passed to the module, for the record of its arguments."""
+    found = {value for name, value in environment.items() if config_file.looks_secret(name)}
+    for value in environment.values():
+        found.update(re.findall(r"://([^/\s@]+)@", value))
+    return {value for value in found if len(value) >= 6}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "container": {"type": "str", "default": "gpustack"},
+            "role": {"type": "str", "choices": ["server", "worker"], "required": True},
+            "server_url": {"type": "str", "default": ""},
+            "config": {"type": "dict", "default": {}},
+            "secret_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+            "has_token": {"type": "bool", "default": False},
+            "env": {"type": "dict", "default": {}},
+            "volumes": {"type": "list", "elements": "str", "default": []},
+            "options": {"type": "dict", "default": {}},
+            "devices": {"type": "list", "elements": "str", "default": []},
+            "data_volume": {"type": "str", "required": True},
+            "models_dir": {"type": "path", "required": True},
+            "version": {"type": "str", "required": True},
+            "image": {"type": "str", "default": ""},
+            "drop": {"type": "list", "elements": "str", "default": []},
+            "upgrade": {"type": "bool", "default": False},
+            "timeout": {"type": "int", "default": 10},
+            "version_timeout": {"type": "int", "default": 120},
+        },
+        supports_check_mode=True,
+    )
+    parameters = module.params
+    path = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/local/bin"
+
+    def runner(argv: list[str], timeout: float) -> Any:
+        return run(argv, timeout, env={"PATH": path})
+
+    desired = desired_of(parameters)
+    module.no_log_values.update(secrets_given(dict(desired.env)))
+    try:
+        container = read_container(runner, parameters["container"], parameters["timeout"])
+        if container is None or docker_cli.is_managed(container):
+            module.exit_json(changed=False, **{**NOTHING, "exists": container is not None})
+        module.no_log_values.update(takeover.secrets_of(container))
+        result = examine(container, desired, runner, parameters["timeout"], parameters["version_timeout"])
+    except docker_cli.DockerError as error:
+        module.fail_json(
+            msg=f"Docker does not tell of the container {parameters['container']} ({error}): expected it to answer. See"
+            " systemctl status docker, and run this again."
+        )
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()
