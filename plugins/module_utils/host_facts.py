@@ -28,8 +28,7 @@ _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 _OCTAL = re.compile(r"\\([0-7]{3})")
 # The path first: when a later step hangs, where the path leads is known all the same.
 _PROBE = (
-    'readlink -m -- "$1"; stat -L -c "kind %F" -- "$1" || exit 3; stat -f -c "free %a %S" -- "$1";'
-    ' if [ -w "$1" ]; then echo writable; fi'
+    'readlink -m -- "$1"; stat -L -c "kind %F" -- "$1" || exit 3; stat -f -c "free %a %S" -- "$1"; if [ -w "$1" ]; then echo writable; fi'
 )
 
 
@@ -130,13 +129,13 @@ def config_file(path: str) -> dict[str, Any]:
     try:
         status = os.stat(path)
     except OSError:
-        return {"exists": False, "mtime": None, "mode": None, "owner": None}
+        return {"path": path, "exists": False, "mtime": None, "mode": None, "owner": None}
     try:
         owner = pwd.getpwuid(status.st_uid).pw_name
     except KeyError:
         owner = str(status.st_uid)
     mode = f"{stat.S_IMODE(status.st_mode):04o}"
-    return {"exists": True, "mtime": status.st_mtime, "mode": mode, "owner": owner}
+    return {"path": path, "exists": True, "mtime": status.st_mtime, "mode": mode, "owner": owner}
 
 
 # The firewall
@@ -271,10 +270,7 @@ def container_of(proc: str, pid: int, containers: list[dict[str, Any]]) -> dict[
 def listeners(proc: str, ports: list[int], containers: list[dict[str, Any]], ours: str) -> list[dict[str, Any]]:
     """One entry for each of ports that is listened on; of several listeners on one port a foreign one comes first."""
     sockets = [
-        (port, inode)
-        for name in ("tcp", "tcp6")
-        for port, inode in listening_inodes(read_text(f"{proc}/net/{name}"))
-        if port in ports
+        (port, inode) for name in ("tcp", "tcp6") for port, inode in listening_inodes(read_text(f"{proc}/net/{name}")) if port in ports
     ]
     owners = socket_owners(proc, [inode for _port, inode in sockets])
     entries: dict[int, dict[str, Any]] = {}

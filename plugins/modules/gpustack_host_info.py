@@ -217,7 +217,7 @@ data:
       description: Whether it is there; null when that is not known.
       type: bool
 npu_holders:
-  description: Running containers other than O(container) that were given NPUs; null when Docker gives no answer.
+  description: Running containers other than O(container) that were given NPUs; none when Docker gives no answer.
   returned: success
   type: list
   elements: dict
@@ -237,6 +237,9 @@ config:
   returned: success
   type: dict
   contains:
+    path:
+      description: Its path.
+      type: str
     exists:
       description: Whether it is there.
       type: bool
@@ -410,7 +413,7 @@ def _of_containers(
     holders = host_facts.npu_holders(known, ours, host_facts.npu_nodes(places.dev))
     return {
         "container": docker_cli.summary(present) if present else None,
-        "npu_holders": None if containers is None else holders,
+        "npu_holders": holders,
         "listeners": host_facts.listeners(places.proc, parameters["ports"], known, ours),
         "docker_chain": host_facts.docker_chain(runner, engine, settings, None if containers is None else running, parameters["timeout"]),
     }

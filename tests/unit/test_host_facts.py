@@ -154,12 +154,14 @@ def test_the_real_probe_examines_a_path(tmp_path):
 
 def test_a_configuration_file_shows_its_mode_and_owner(tmp_path):
     path = tmp_path / "config.yaml"
-    assert host_facts.config_file(str(path)) == {"exists": False, "mtime": None, "mode": None, "owner": None}
+    missing = {"path": str(path), "exists": False, "mtime": None, "mode": None, "owner": None}
+    assert host_facts.config_file(str(path)) == missing
     path.write_text("port: 8080\n")
     path.chmod(0o640)
     os.utime(path, (100.5, 100.5))
     owner = host_facts.pwd.getpwuid(os.getuid()).pw_name
-    assert host_facts.config_file(str(path)) == {"exists": True, "mtime": 100.5, "mode": "0640", "owner": owner}
+    there = {"path": str(path), "exists": True, "mtime": 100.5, "mode": "0640", "owner": owner}
+    assert host_facts.config_file(str(path)) == there
 
 
 @pytest.mark.parametrize(
@@ -188,9 +190,7 @@ def test_the_state_of_firewalld(result, expected):
         (Result(0, "-N DOCKER\n-A DOCKER -i docker0 -j RETURN\n"), True),
         (Result(1, "", "iptables: No chain/target/match by that name.\n"), False),
         (
-            Result(
-                1, "", "iptables v1.8.9 (nf_tables): chain `DOCKER' in table `nat' is incompatible, use 'nft' tool.\n"
-            ),
+            Result(1, "", "iptables v1.8.9 (nf_tables): chain `DOCKER' in table `nat' is incompatible, use 'nft' tool.\n"),
             False,
         ),
         (Result(3, "", "iptables v1.8.7 (legacy): can't initialize iptables table `nat': Permission denied\n"), None),
@@ -398,12 +398,12 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
             "error": "the command docker is not there",
         },
         "container": None,
-        "npu_holders": None,
+        "npu_holders": [],
         "listeners": [],
         "docker_chain": {"managed": True, "present": None, "running_containers": None},
         "image": {"present": None, "id": None, "repo_digests": []},
         "data": {"name": "gpustack-data", "exists": None},
-        "config": {"exists": False, "mtime": None, "mode": None, "owner": None},
+        "config": {"path": "/none/config.yaml", "exists": False, "mtime": None, "mode": None, "owner": None},
         "store": {
             "path": "/data/models",
             "exists": None,
@@ -460,3 +460,19 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
         True,
         1024,
     )
+
+
+def test_containers_that_cannot_be_read_are_not_taken_for_none(tmp_path, proc):
+    version = {"Server": {"Version": "26.1.3", "ApiVersion": "1.45"}}
+    runner = answers(
+        {
+            "docker version": Result(0, json.dumps(version)),
+            "docker info": Result(0, json.dumps({"DockerRootDir": "/var/lib/docker"})),
+            "docker ps": Result(-9, "", "", timed_out=True),
+            "iptables": Result(0),
+            "systemctl": Result(0, "LoadState=not-found\nActiveState=inactive\nUnitFileState=\n"),
+            "sh -c": healthy_probe(),
+        }
+    )
+    docker = gpustack_host_info.gather(PARAMETERS, runner, 1000.0, places(tmp_path, proc))["docker"]
+    assert (docker["running"], docker["error"]) == (False, "docker ps did not answer within 10 s")
