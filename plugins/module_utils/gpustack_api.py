@@ -231,9 +231,7 @@ class Client:
             )
         if isinstance(cause, (ValueError, http.client.InvalidURL)) or "unknown url type" in str(cause):
             return ApiError("name", f"{self.url!r} is no URL ({cause}): expected http://host:port. Correct it")
-        if isinstance(cause, (http.client.BadStatusLine, http.client.LineTooLong)) and not isinstance(
-            cause, ConnectionResetError
-        ):
+        if isinstance(cause, (http.client.BadStatusLine, http.client.LineTooLong)) and not isinstance(cause, ConnectionResetError):
             return self._not_gpustack("it does not speak HTTP")
         return ApiError(
             "network",
@@ -267,8 +265,7 @@ class Client:
     def _wrong_version(self, finding: str) -> ApiError:
         return ApiError(
             "wrong_version",
-            f"{self.url} is {finding}: expected GPUStack 0.7, whose management API is under /v1."
-            " Give the URL of such a server",
+            f"{self.url} is {finding}: expected GPUStack 0.7, whose management API is under /v1. Give the URL of such a server",
         )
 
 
@@ -344,7 +341,8 @@ def _faults(worker: Worker, npus: int) -> list[str]:
     if worker.state != "ready":
         message = re.sub(r"<[^>]*>", "", worker.state_message or "no message").rstrip(". ")
         remedies = {
-            "unreachable": f"Open port {worker.port} of {worker.ip} to the server, and name it in its NO_PROXY",
+            "unreachable": f"See whether its GPUStack container runs, open port {worker.port} of {worker.ip} to the server,"
+            " and name the address in the server's NO_PROXY",
             "not_ready": "See docker logs of its GPUStack container, and compare its clock with the server's (date)",
         }
         remedy = remedies.get(worker.state, "See docker logs of its GPUStack container")

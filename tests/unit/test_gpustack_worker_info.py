@@ -288,7 +288,8 @@ def test_every_problem_is_a_sentence_with_its_remedy(server: Server) -> None:
         " ready. See docker logs of its GPUStack container, and compare its clock with the server's (date)",
         "worker atlas3: state is unreachable (Server cannot access the worker's health check endpoint at"
         " http://172.16.33.108:10150/healthz. Please verify the port requirements in the documentation): expected"
-        " ready. Open port 10150 of 172.16.33.108 to the server, and name it in its NO_PROXY",
+        " ready. See whether its GPUStack container runs, open port 10150 of 172.16.33.108 to the server, and name the"
+        " address in the server's NO_PROXY",
         "worker atlas4: GPUStack sees 7 NPUs (0, 1, 2, 4, 5, 6, 7): expected 8 NPUs. Compare npu-smi info on"
         " 172.16.33.109 with the same in its GPUStack container",
         "worker atlas5: GPUStack sees 0 NPUs: expected 8 NPUs. Compare npu-smi info on 172.16.33.110 with the same in"
