@@ -186,8 +186,6 @@ def read_info(result: Result, limit: float) -> Answer:
         answer.table.notes += [line for line in result.stderr[:10000].splitlines() if line.strip()][:5]
         errors = (find_driver_error(note) for note in answer.table.notes if HARMLESS not in note.lower())
         answer.error = next((error for error in errors if error is not None), None)
-        if not answer.table.chips:
-            answer.findings.append(no_npu())
     if result.timed_out and len(text) <= TEXT_LIMIT:
         answer.findings.append(timed_out(limit))
     elif len(text) > TEXT_LIMIT and not is_table(text):
@@ -199,10 +197,6 @@ def read_info(result: Result, limit: float) -> Answer:
     if answer.error is not None:
         answer.findings.append(Finding("driver_error", answer.error.sentence))
     return answer
-
-
-def no_npu() -> Finding:
-    return Finding("no_npu", "npu-smi info lists no NPU. Check the hardware with 'lspci -d 19e5:', and dmesg.")
 
 
 def timed_out(limit: float) -> Finding:

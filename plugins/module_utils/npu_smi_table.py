@@ -477,6 +477,8 @@ class _Reader:
                 f"The header of the table of npu-smi info can't be read, so the logic ids are not known. {COMPARE}",
             )
         self.drop_halves()
+        if not self.table.chips:
+            self.find("no_npu", "npu-smi info lists no NPU. Check the hardware with 'lspci -d 19e5:', and dmesg.")
         self.attach_processes()
         self.set_logic_ids()
         if self.left_out:
