@@ -157,8 +157,8 @@ def container_mounts(files: DriverFiles, npu_smi: str | None, root: str = "/") -
     Docker would make a folder of one that isn't.
     """
     folders = [DCMI, f"{files.install_path}/driver", f"{files.install_path}/firmware"]
-    plain = [npu_smi] if npu_smi else []
-    plain += [INSTALL_INFO, HCCN_CONF]
+    tool = ["/" + os.path.relpath(npu_smi, root)] if npu_smi else []
+    plain = [*tool, INSTALL_INFO, HCCN_CONF]
     present = [path for path in folders if os.path.isdir(_under(root, path))]
     return present + [path for path in plain if os.path.isfile(_under(root, path))]
 
