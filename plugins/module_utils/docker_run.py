@@ -76,13 +76,12 @@ OPTION_NAMES = {
 
 @dataclass(frozen=True)
 class EngineDefaults:
-    """What this host's Docker gives a container that says nothing of it. host_name is the host's own."""
+    """What this host's Docker gives a container that says nothing of it."""
 
     log_driver: str = "json-file"
     log_options: Mapping[str, str] = field(default_factory=dict)
     shm_size: int = DEFAULT_SHM_SIZE
     runtime: str = "runc"
-    host_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,7 @@ def options(container: Mapping[str, Any], image: Mapping[str, Any], defaults: En
     for flag, key in _MAPPINGS:
         found.append(Option(flag, [f"{name}={value}" for name, value in sorted((host_config.get(key) or {}).items())]))
     found += _computed(host_config, defaults) + _logging(host_config, defaults)
-    found += _networking(container, host_config, defaults) + _of_image(config, image.get("Config") or {})
+    found += _networking(container, host_config) + _of_image(config, image.get("Config") or {})
     found = [_without_label_of_docker(option, host_config) for option in found]
     return sorted((option for option in found if option.values), key=lambda option: option.flag)
 
@@ -217,7 +216,7 @@ def _logging(host_config: Mapping[str, Any], defaults: EngineDefaults) -> list[O
     return [*found, Option("--log-opt", [f"{key}={value}" for key, value in given if defaults.log_options.get(key) != value])]
 
 
-def _networking(container: Mapping[str, Any], host_config: Mapping[str, Any], defaults: EngineDefaults) -> list[Option]:
+def _networking(container: Mapping[str, Any], host_config: Mapping[str, Any]) -> list[Option]:
     found = []
     network = host_config.get("NetworkMode") or "default"
     config = container.get("Config") or {}
@@ -228,8 +227,8 @@ def _networking(container: Mapping[str, Any], host_config: Mapping[str, Any], de
         found.append(Option("--ipc", [host_config["IpcMode"]]))
     if (host_config.get("RestartPolicy") or {}).get("Name") == "on-failure":
         found.append(Option("--restart", ["on-failure"]))
-    own_name = {"", str(container.get("Id", ""))[:12], defaults.host_name, defaults.host_name.partition(".")[0]}
-    if config.get("Hostname", "") not in own_name:
+    # On the host's network it is the host's name of that day, which may have changed since.
+    if network != "host" and config.get("Hostname", "") not in ("", str(container.get("Id", ""))[:12]):
         found.append(Option("--hostname", [config["Hostname"]]))
     return found
 

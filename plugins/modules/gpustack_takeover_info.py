@@ -268,7 +268,6 @@ def engine_defaults(info: dict[str, Any], settings: dict[str, Any]) -> docker_ru
         log_options=options if isinstance(options, dict) else {},
         shm_size=docker_run.size_in_bytes(settings.get("default-shm-size")) or docker_run.DEFAULT_SHM_SIZE,
         runtime=info.get("DefaultRuntime") or "runc",
-        host_name=info.get("Name") or "",
     )
 
 
