@@ -144,8 +144,8 @@ def read_driver_files(root: str = "/") -> DriverFiles:
     # Older packages never write a status.
     if status not in (None, "complete"):
         text = (
-            f"{INSTALL_INFO} says that the driver's installation is '{status}', expected 'complete'. Install the driver "
-            "package again."
+            f"{INSTALL_INFO} says that the driver's installation is '{status}', expected 'complete'. Install the "
+            "driver package again."
         )
         files.findings.append(Finding("driver_file", text))
     return files
@@ -167,8 +167,8 @@ def _missing(files: DriverFiles, path: str, real_path: str, kind: str) -> None:
     files.missing.append(path)
     if os.path.isdir(real_path):
         message = (
-            f"{path} is a folder, expected the driver's {kind} (Docker makes one where it mounts a missing file). Remove "
-            "it, and install the driver package again."
+            f"{path} is a folder, expected the driver's {kind} (Docker makes one where it mounts a missing file). "
+            "Remove it, and install the driver package again."
         )
     else:
         message = f"{path} is missing, expected the driver's {kind}. Install the driver package again."
@@ -255,8 +255,8 @@ def _device_findings(chips: list[Chip], nodes: dict[int, int], numbers: list[int
     left = [number for number in numbers if f"/dev/davinci{number}" not in taken]
     if chips and left and len(left) < len(numbers):
         text = (
-            f"{_node_list(left)} belongs to no NPU that npu-smi info lists: an NPU may be lost. Check the hardware with "
-            "'lspci -d 19e5:', and dmesg."
+            f"{_node_list(left)} belongs to no NPU that npu-smi info lists: an NPU may be lost. Check the hardware "
+            "with 'lspci -d 19e5:', and dmesg."
         )
         findings.append(Finding("device_node", text))
     return findings
@@ -284,8 +284,8 @@ def node_findings(nodes: DeviceNodes) -> list[Finding]:
     missing = [f"/dev/{name}" for name in MANAGERS if f"/dev/{name}" not in nodes.managers + nodes.wrong]
     if missing:
         text = (
-            f"{', '.join(missing)} missing: containers can't use an NPU without. The driver makes them at start: look at "
-            "dmesg, and reboot the host if it stays."
+            f"{', '.join(missing)} missing: containers can't use an NPU without. The driver makes them at start: look "
+            "at dmesg, and reboot the host if it stays."
         )
         findings.append(Finding("device_node", text))
     return findings

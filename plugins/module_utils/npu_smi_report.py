@@ -201,8 +201,8 @@ def read_info(result: Result, limit: float) -> Answer:
 
 def timed_out(limit: float) -> Finding:
     text = (
-        f"npu-smi info did not end within {limit:g} s and was killed: an NPU or its driver hangs. Look at dmesg; a reboot "
-        "of the host mends most."
+        f"npu-smi info did not end within {limit:g} s and was killed: an NPU or its driver hangs. Look at dmesg; a "
+        "reboot of the host mends most."
     )
     return Finding("npu_smi_timeout", text)
 
@@ -221,8 +221,8 @@ def failed(result: Result) -> Finding:
         said = ["not found"]
     printed = f"printed {quote(said[0])}" if said else "printed nothing"
     text = (
-        f"npu-smi info ended with status {result.rc} and {printed}, expected its table and status 0. Run it on the host; "
-        "if it stays, reboot the host or install the driver again."
+        f"npu-smi info ended with status {result.rc} and {printed}, expected its table and status 0. Run it on the "
+        "host; if it stays, reboot the host or install the driver again."
     )
     return Finding("npu_smi_failed", text)
 
@@ -343,7 +343,7 @@ class Gatherer:
                 chip.phy_id = chip.phy_id if mapped.phy_id is None else mapped.phy_id
 
     def network(self) -> None:
-        tool = os.path.join(self.report.files.install_path, "driver/tools/hccn_tool")
+        tool = os.path.join(self.host.root, self.report.files.install_path.lstrip("/"), "driver/tools/hccn_tool")
         configuration = read_properties(os.path.join(self.host.root, HCCN_CONF.lstrip("/"))) or {}
         interfaces = []
         for chip in self.chips:
