@@ -9,10 +9,16 @@ import re
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack_config_file import looks_secret
 
-SECRET = re.compile(r"(token|password|passwd|secret|credential|_key$|apikey|api_key|database_url)", re.IGNORECASE)
 HIDDEN = "***"
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+def split_secrets(settings: dict) -> dict:
+    """GPUStack's settings as `config` and `secrets`, told apart by their names."""
+    secrets = {key: value for key, value in settings.items() if looks_secret(key)}
+    return {"config": {key: value for key, value in settings.items() if key not in secrets}, "secrets": secrets}
 
 
 def version_key(version: str) -> tuple:
@@ -117,7 +123,7 @@ def _action(host: dict, config: dict, compared: dict, takeover: dict, image_new:
 
 def _is_newer(config: dict, present: dict) -> bool:
     """A container reads its configuration when it starts, so one that started before the file was written has an old one."""
-    if config.get("changed"):
+    if config.get("changed_keys"):
         return True
     return bool(config.get("mtime") and present["started_at"] and config["mtime"] > present["started_at"])
 
@@ -133,7 +139,7 @@ def _shown(field: str, value: Any) -> str:
     if isinstance(value, list):
         return json.dumps([_hide(field, item) for item in _hide_arguments(value)], ensure_ascii=False)
     if isinstance(value, dict):
-        return json.dumps({key: HIDDEN if SECRET.search(str(key)) else item for key, item in sorted(value.items())}, ensure_ascii=False)
+        return json.dumps({key: HIDDEN if looks_secret(str(key)) else item for key, item in sorted(value.items())}, ensure_ascii=False)
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -141,7 +147,7 @@ def _hide_arguments(values: list) -> list:
     hidden, hide_next = [], False
     for value in values:
         hidden.append(HIDDEN if hide_next else value)
-        hide_next = isinstance(value, str) and value.startswith("--") and "=" not in value and bool(SECRET.search(value))
+        hide_next = isinstance(value, str) and value.startswith("--") and "=" not in value and looks_secret(value.lstrip("-"))
     return hidden
 
 
@@ -149,7 +155,7 @@ def _hide(field: str, item: Any) -> Any:
     if not isinstance(item, str) or "=" not in item:
         return item
     name, _equals, _value = item.partition("=")
-    return f"{name}={HIDDEN}" if SECRET.search(name) else item
+    return f"{name}={HIDDEN}" if looks_secret(name) else item
 
 
 def rename_problems(info: dict, old: str, new: str) -> list[str]:
@@ -189,7 +195,7 @@ def worker_table(info: dict, url: str) -> list[str]:
     """The cluster as a table of text lines: worker, address, state, NPUs, memory."""
     rows = [("WORKER", "ADDRESS", "STATE", "NPUS", "NPU MEMORY")]
     for worker in sorted(info["workers"], key=lambda item: item["name"]):
-        memory = sum(npu.get("memory_total_mb") or 0 for npu in worker["npus"]) // 1024
+        memory = sum(npu["memory_total_bytes"] or 0 for npu in worker["npus"]) // 2**30
         rows.append((worker["name"], worker["ip"], worker["state"], str(worker["npu_count"]), f"{memory} GiB"))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
@@ -222,6 +228,7 @@ class FilterModule:
         return {
             function.__name__: function
             for function in (
+                split_secrets,
                 node_refusals,
                 with_no_proxy,
                 node_plan,

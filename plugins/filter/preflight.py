@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import pathlib
 import re
 from collections import defaultdict
 from typing import Any, Iterable
@@ -45,12 +46,15 @@ def usable(chip: dict, accept: list[str]) -> bool:
     return bool(chip.get("device")) and chip.get("health") in accept
 
 
-def usable_npus(npu: dict, accept_health: list[str]) -> dict:
-    """The NPUs that can be given to a container: `count`, `devices` (with the driver's manager nodes) and driver `mounts`."""
-    chips = [chip for chip in npu.get("chips") or [] if usable(chip, accept_health)]
+def usable_npus(npu: dict, expect: dict) -> dict:
+    """The NPUs that can be given to a container: `count`, `devices` (with the driver's manager nodes), driver `mounts`,
+    and `problems`, sentences that say why the host is not fit to work."""
+    chips = [chip for chip in npu.get("chips") or [] if usable(chip, expect["accept_health"])]
+    failed = [item for item in _npu_findings(npu, expect) if item["result"] == "fail" and item["check"] not in expect["skip"]]
+    problems = [f"{item['message']}. {item['remedy']}" for item in failed]
     nodes = list(dict.fromkeys(chip["device"] for chip in chips))
     managers = [node for node in npu.get("manager_devices") or [] if nodes]
-    return {"count": len(chips), "devices": nodes + managers, "mounts": (npu.get("mounts") or []) if nodes else []}
+    return {"count": len(chips), "devices": nodes + managers, "mounts": (npu.get("mounts") or []) if nodes else [], "problems": problems}
 
 
 def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
@@ -352,11 +356,13 @@ def _unknown_variables(hosts: list[str], hostvars: Any, known: list[str]) -> lis
     return found
 
 
-def spec_variables(path: str) -> list[str]:
-    """The variables that a role's meta/argument_specs.yml names."""
-    with open(path, encoding="utf-8") as stream:
-        specs = yaml.safe_load(stream)["argument_specs"]
-    return [name for entry in specs.values() for name in entry.get("options", {})]
+def spec_variables(roles: str) -> list[str]:
+    """The variables that the meta/argument_specs.yml of all roles below a directory name."""
+    found = []
+    for path in pathlib.Path(roles).glob("*/meta/argument_specs.yml"):
+        specs = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]
+        found += [name for entry in specs.values() for name in entry.get("options", {})]
+    return found
 
 
 class FilterModule:

@@ -1,0 +1,173 @@
+"""What a node needs is derived from what is there, so that a run killed anywhere converges and nothing else restarts a container."""
+
+from __future__ import annotations
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.ascend.gpustack.plugins.filter import gpustack
+
+CONTAINER = {
+    "managed": True,
+    "version": "0.7.1",
+    "running": True,
+    "status": "running",
+    "health": "healthy",
+    "started_at": 1000.0,
+}
+HOST = {
+    "container": CONTAINER,
+    "image": {"present": True},
+    "config": {"exists": True, "path": "/etc/gpustack/config.yaml"},
+    "data": {"exists": True},
+    "docker": {"installed": True, "running": True, "error": None},
+    "store": {"answers": True, "exists": True, "source": "nfs"},
+}
+SAME = {"changed": False, "changed_keys": [], "mtime": 900.0}
+
+
+def plan(host=None, config=None, compared=None, takeover=None, image_due=False, version="0.7.1", **container) -> dict:
+    present = {**HOST, **(host or {})}
+    if container and present["container"]:
+        present["container"] = {**CONTAINER, **container}
+    return gpustack.node_plan(
+        present, config or SAME, compared or {}, takeover or {}, "gpustack:v", image_due, version, "gpustack", "gpustack-data"
+    )
+
+
+def test_nothing_is_done_to_a_container_that_is_as_it_should_be():
+    assert plan() == {"action": "none", "lines": [], "backup": False, "version_before": "0.7.1"}
+
+
+def test_empty_host_gets_image_file_volume_and_container():
+    empty = {"container": None, "image": {"present": False}, "config": {"exists": False, "path": "/etc/gpustack/config.yaml"}, "data": {"exists": False}}
+    assert plan(empty) == {
+        "action": "create",
+        "lines": [
+            "image gpustack:v: brought to the host",
+            "file /etc/gpustack/config.yaml: created",
+            "volume gpustack-data: created",
+            "container gpustack: created",
+        ],
+        "backup": False,
+        "version_before": "",
+    }
+
+
+def test_changed_configuration_restarts_the_container_and_says_what_changed():
+    assert plan(config={**SAME, "changed_keys": ["debug"]})["lines"] == [
+        "container gpustack: restarted to read its configuration (debug)"
+    ]
+
+
+def test_configuration_written_by_a_killed_run_restarts_the_container():
+    assert plan(config={**SAME, "mtime": 1000.5})["action"] == "restart"
+
+
+def test_container_that_started_after_its_configuration_is_left_alone():
+    assert plan(config={**SAME, "mtime": 999.5})["action"] == "none"
+
+
+def test_stopped_container_is_started_and_an_unhealthy_one_waited_for():
+    assert plan(running=False, status="exited")["lines"] == ["container gpustack: started, it was exited"]
+    assert plan(health="starting")["action"] == "wait"
+
+
+def test_changed_definition_replaces_it_and_hides_secrets():
+    diff = {
+        "before": {"env": ["HF_TOKEN=abc", "A=1"], "command": ["--token", "0123", "--debug"], "running": True},
+        "after": {"env": ["A=2"], "command": [], "running": True},
+    }
+    assert plan(compared={"diff": diff}) == {
+        "action": "replace",
+        "lines": [
+            "container gpustack: replaced",
+            '  command: ["--token", "***", "--debug"] -> []',
+            '  env: ["HF_TOKEN=***", "A=1"] -> ["A=2"]',
+        ],
+        "backup": False,
+        "version_before": "0.7.1",
+    }
+
+
+def test_newer_version_copies_the_data_first():
+    result = plan(version="0.7.2", compared={"diff": {"before": {"image": "a"}, "after": {"image": "b"}}})
+    assert (result["action"], result["backup"], result["version_before"]) == ("replace", True, "0.7.1")
+
+
+def test_hand_made_container_is_replaced_and_what_is_kept_is_said():
+    result = plan(takeover={"hand_made": True, "version": "0.7.0", "notes": ["the token is kept"]}, managed=False, version="0.7.1")
+    assert result["lines"] == ["container gpustack: the one made by hand is replaced", "the token is kept"]
+    assert result["backup"]
+
+
+def refusals(version="0.7.1", **host) -> list[str]:
+    return gpustack.node_refusals({**HOST, **host}, version, "/data/models", "gpustack", "atlas1")
+
+
+def test_fit_host_is_not_refused():
+    assert refusals() == []
+
+
+def test_downgrade_is_always_refused():
+    assert refusals("0.7.0") == [
+        "atlas1: the container gpustack runs GPUStack 0.7.1, newer than gpustack_version 0.7.0; its database cannot go back. "
+        "Set gpustack_version to 0.7.1 or newer."
+    ]
+
+
+def test_another_generation_docker_and_store_are_refused_together():
+    found = refusals("2.3.0", docker={"installed": True, "running": False, "error": "no socket"}, store={"answers": False, "source": "nfs", "exists": None})
+    assert [line.split(";")[0] for line in found] == [
+        "atlas1: Docker Engine does not answer (no socket)",
+        "atlas1: gpustack_version is 2.3.0",
+        "atlas1: the model store /data/models does not answer (nfs)",
+    ]
+
+
+def test_version_that_is_none_is_named():
+    with pytest.raises(AnsibleFilterError, match="latest"):
+        gpustack.version_key("latest")
+
+
+def test_proxy_never_stands_between_the_nodes():
+    env = gpustack.with_no_proxy({"HTTP_PROXY": "http://p:3128", "no_proxy": "x.org"}, ["10.0.0.2", "10.0.0.1"])
+    assert env["NO_PROXY"] == env["no_proxy"] == "x.org,localhost,127.0.0.1,10.0.0.1,10.0.0.2"
+    assert gpustack.with_no_proxy({"A": 1}, ["10.0.0.1"]) == {"A": "1"}
+
+
+def test_worker_that_models_name_keeps_its_name():
+    models = [
+        {"name": "qwen", "gpu_ids": ["localhost.localdomain:npu:0"], "worker_selector": None},
+        {"name": "other", "gpu_ids": ["b:npu:0"], "worker_selector": {"worker-name": "localhost.localdomain"}},
+        {"name": "free", "gpu_ids": [], "worker_selector": {}},
+    ]
+    (text,) = gpustack.rename_problems({"models": models}, "localhost.localdomain", "atlas1")
+    assert "other, qwen name the worker 'localhost.localdomain'" in text and "gpustack_worker_name: localhost.localdomain" in text
+    assert gpustack.rename_problems({"models": models[2:]}, "localhost.localdomain", "atlas1") == []
+    assert "can't be asked" in gpustack.rename_problems({"msg": "refused"}, "a", "b")[0]
+
+
+def test_log_of_a_failed_start_is_shown_without_secrets():
+    text = gpustack.run_failure({"msg": "timeout"}, "atlas1", "gpustack", 300, {"stdout": "token 0123abcd"}, {"token": "0123abcd", "x": None})
+    assert "0123abcd" not in text and "token ***" in text
+
+
+def test_table_shows_each_worker_and_the_sum():
+    npus = [{"memory_total_bytes": 32 * 2**30}] * 8
+    info = {
+        "workers": [{"name": "atlas2", "ip": "b", "state": "not_ready", "npu_count": 0, "npus": []}]
+        + [{"name": "atlas1", "ip": "a", "state": "ready", "npu_count": 8, "npus": npus}],
+        "npu_total": 8,
+        "version": "v0.7.1",
+    }
+    assert gpustack.worker_table(info, "http://a:8080") == [
+        "WORKER  ADDRESS  STATE      NPUS  NPU MEMORY",
+        "atlas1  a        ready      8     256 GiB",
+        "atlas2  b        not_ready  0     0 GiB",
+        "1 of 2 workers ready, 8 NPUs, GPUStack v0.7.1 at http://a:8080",
+    ]
+
+
+def test_expected_npus_are_those_found_else_those_that_should_be_there():
+    hostvars = {"a": {"ascend_driver_check_npus": {"count": 7}}, "b": {"gpustack_worker_name": "bee"}, "s": {}}
+    assert gpustack.expected_workers(["s", "a", "b"], hostvars, {"gpustack_worker": ["a", "b"]}) == {"a": 7, "bee": 8}
