@@ -224,6 +224,26 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runn
 
 DOCKER_PID = "/var/run/docker.pid"
 DOCKER_CONFIG = "/etc/docker/daemon.json"
+ARGUMENTS: dict[str, Any] = {
+    "container": {"type": "str", "default": "gpustack"},
+    "role": {"type": "str", "choices": ["server", "worker"], "required": True},
+    "server_url": {"type": "str", "default": ""},
+    "config": {"type": "dict", "default": {}},
+    "secret_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+    "has_token": {"type": "bool", "default": False},
+    "env": {"type": "dict", "default": {}},
+    "volumes": {"type": "list", "elements": "str", "default": []},
+    "options": {"type": "dict", "default": {}},
+    "devices": {"type": "list", "elements": "str", "default": []},
+    "data_volume": {"type": "str", "required": True},
+    "models_dir": {"type": "path", "required": True},
+    "version": {"type": "str", "required": True},
+    "image": {"type": "str", "default": ""},
+    "drop": {"type": "list", "elements": "str", "default": []},
+    "upgrade": {"type": "bool", "default": False},
+    "timeout": {"type": "int", "default": 10},
+    "version_timeout": {"type": "int", "default": 120},
+}
 NOTHING: dict[str, Any] = {
     "exists": False,
     "hand_made": False,
@@ -302,26 +322,7 @@ def secrets_given(environment: dict[str, str]) -> set[str]:
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "container": {"type": "str", "default": "gpustack"},
-            "role": {"type": "str", "choices": ["server", "worker"], "required": True},
-            "server_url": {"type": "str", "default": ""},
-            "config": {"type": "dict", "default": {}},
-            "secret_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
-            "has_token": {"type": "bool", "default": False},
-            "env": {"type": "dict", "default": {}},
-            "volumes": {"type": "list", "elements": "str", "default": []},
-            "options": {"type": "dict", "default": {}},
-            "devices": {"type": "list", "elements": "str", "default": []},
-            "data_volume": {"type": "str", "required": True},
-            "models_dir": {"type": "path", "required": True},
-            "version": {"type": "str", "required": True},
-            "image": {"type": "str", "default": ""},
-            "drop": {"type": "list", "elements": "str", "default": []},
-            "upgrade": {"type": "bool", "default": False},
-            "timeout": {"type": "int", "default": 10},
-            "version_timeout": {"type": "int", "default": 120},
-        },
+        argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
     parameters = module.params
