@@ -650,6 +650,9 @@ def notes(old: Old, desired: Desired, all_extras: list[Extra]) -> list[str]:
         found.append(f"Its worker is called {old.worker_name} now.")
     if not old.value("cache_dir") and desired.config.get("cache_dir"):
         found.append(f"Models in {old.data_dir}/cache stay there; new ones go to {desired.config['cache_dir']}.")
+    image = (old.container.get("Config") or {}).get("Image")
+    if desired.image and image != desired.image:
+        found.append(f"Its image {image} becomes {desired.image}.")
     if relation(old.version, desired.version) == "older":
         found.append(f"GPUStack {old.version} becomes {desired.version}.")
     npus = _lost_npus(old, desired)

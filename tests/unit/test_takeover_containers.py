@@ -247,6 +247,7 @@ def test_the_server_of_the_guide_may_be_taken_over():
             "The data in gpustack-data is kept.",
             "The cluster token in its data stays the same.",
             "Its worker is called atlas1 now.",
+            "Its image gpustack/gpustack:latest-npu becomes gpustack/gpustack:v0.7.1-npu.",
         ],
     }
 
@@ -269,7 +270,11 @@ def test_the_worker_of_the_guide_may_be_taken_over():
         },
         "extras": [],
         "problems": [],
-        "notes": ["The data in gpustack-data is kept.", "Its worker is called localhost.localdomain-48213 now."],
+        "notes": [
+            "The data in gpustack-data is kept.",
+            "Its worker is called localhost.localdomain-48213 now.",
+            "Its image gpustack/gpustack:latest-npu becomes gpustack/gpustack:v0.7.1-npu.",
+        ],
     }
 
 
