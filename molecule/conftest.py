@@ -1,0 +1,92 @@
+"""What the scenarios' tests share: the lab's hosts (asked through the engine that runs them), playbook runs, and GPUStack's API."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+from dataclasses import dataclass
+
+import pytest
+import testinfra
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+LAB = os.environ.get("LAB_NAME", "ascend-gpustack-lab")
+HOSTS = [f"atlas{number}" for number in range(1, 6)]
+DATA = "/var/lib/gpustack"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished ansible-playbook: its exit status and all that it printed."""
+
+    rc: int
+    output: str
+
+    @property
+    def text(self) -> str:
+        """The output with its line breaks folded, to find a sentence in."""
+        return " ".join(self.output.split())
+
+    @property
+    def recap(self) -> dict[str, dict[str, int]]:
+        """Counts by host, from the play recap."""
+        lines = self.output.split("PLAY RECAP", 1)[1].splitlines()[1:]
+        rows = [line.split(":", 1) for line in lines if " : ok=" in line]
+        return {name.strip(): {key: int(value) for key, value in (item.split("=") for item in counts.split())} for name, counts in rows}
+
+
+def run_playbook(name: str, *args: str, variables: dict | None = None, **environment: str) -> Run:
+    """Run a playbook of the collection against the lab, as an operator would; variables become extra variables."""
+    command = ["ansible-playbook", "-i", "inventories/lab/hosts.yml", f"playbooks/{name}.yml", *args]
+    if variables:
+        command += ["--extra-vars", json.dumps(variables)]
+    env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", **environment}
+    done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    print(done.stdout)
+    return Run(done.returncode, done.stdout)
+
+
+def lab(*args: str) -> str:
+    """Call lab/lab."""
+    return subprocess.run([str(ROOT / "lab/lab"), *args], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+@pytest.fixture(scope="session")
+def atlas():
+    """A function from a host's name to the host."""
+    return lambda name: testinfra.get_host(f"docker://{LAB}-{name}")
+
+
+@pytest.fixture(params=HOSTS)
+def each(request, atlas):
+    """Every host of the lab in turn."""
+    return atlas(request.param)
+
+
+@pytest.fixture
+def playbook():
+    return run_playbook
+
+
+@pytest.fixture
+def token(atlas) -> str:
+    return atlas("atlas1").check_output(f"docker exec gpustack cat {DATA}/token")
+
+
+@pytest.fixture
+def api(atlas, token):
+    """A function from a path of GPUStack's API to its answer, asked on the server with the cluster token, by way of curl's standard input."""
+
+    def ask(path: str, method: str = "GET", body: dict | None = None) -> dict:
+        url = f"http://127.0.0.1:8080/v1/{path}"
+        data = f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'" if body is not None else ""
+        command = f"printf 'user = \"system/worker/x:{token}\"' | curl -fsS -K - -X {method} {data} '{url}'"
+        return json.loads(atlas("atlas1").check_output(command) or "{}")
+
+    return ask
+
+
+def inspect(host, container: str = "gpustack") -> dict:
+    return json.loads(host.check_output(f"docker inspect {container}"))[0]

@@ -1,0 +1,99 @@
+"""The cluster that site.yml makes of five empty servers, asked of GPUStack, Docker and the hosts, not of the roles."""
+
+from __future__ import annotations
+
+import json
+
+from conftest import HOSTS, inspect
+
+ON_THE_CONTROLLER = [
+    f"ansible.builtin.{action}"
+    for action in ("assert", "debug", "fail", "import_role", "include_role", "include_tasks", "set_fact", "set_stats", "validate_argument_spec")
+]
+
+
+def test_five_workers_are_ready_with_eight_npus_each(api):
+    workers = {worker["name"]: worker for worker in api("workers?perPage=100")["items"]}
+    assert sorted(workers) == HOSTS
+    for name, worker in workers.items():
+        assert worker["state"] == "ready", (name, worker["state_message"])
+        npus = worker["status"]["gpu_devices"]
+        assert [(npu["name"], npu["memory"]["total"]) for npu in npus] == [("910B4", 32 * 2**30)] * 8, name
+
+
+def test_workers_that_share_a_hostname_have_their_own_names_and_addresses(api, each):
+    assert each.check_output("hostname") == "localhost.localdomain"
+    workers = api("workers?perPage=100")["items"]
+    assert len({worker["ip"] for worker in workers}) == len({worker["worker_uuid"] for worker in workers}) == 5
+
+
+def test_container_has_what_the_guide_gives_it(each):
+    container = inspect(each)
+    config = container["HostConfig"]
+    assert (config["NetworkMode"], config["IpcMode"], config["Privileged"]) == ("host", "host", False)
+    assert config["RestartPolicy"]["Name"] == "unless-stopped"
+    managers = ["/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc"]
+    assert sorted(device["PathOnHost"] for device in config["Devices"]) == sorted([f"/dev/davinci{number}" for number in range(8)] + managers)
+    mounts = {mount["Destination"]: mount for mount in container["Mounts"]}
+    assert mounts["/var/lib/gpustack"]["Name"] == "gpustack-data"
+    assert mounts["/models"]["Source"] == mounts["/data/models"]["Source"] == "/data/models"
+    read_only = ["/usr/local/dcmi", "/usr/local/bin/npu-smi", "/usr/local/Ascend/driver", "/etc/ascend_install.info"]
+    assert [mounts[path]["RW"] for path in read_only] == [False] * 4
+    assert container["State"]["Health"]["Status"] == "healthy"
+
+
+def test_npus_are_opened_by_the_container_because_the_cgroup_allows_it(each):
+    # ENXIO is the simulated node's own answer; without the device rule it would be EPERM.
+    answer = each.run("docker exec gpustack sh -c 'exec 3</dev/davinci3'")
+    assert "No such device or address" in answer.stderr
+
+
+def test_downloaded_models_land_on_the_shared_store(atlas):
+    config = atlas("atlas2").file("/etc/gpustack/config.yaml").content_string
+    assert 'cache_dir: "/data/models/gpustack-cache"' in config
+    atlas("atlas1").check_output("echo shared > /data/models/gpustack-cache/probe")
+    for name in HOSTS:
+        assert atlas(name).check_output("docker exec gpustack cat /models/gpustack-cache/probe") == "shared"
+    atlas("atlas1").check_output("rm /data/models/gpustack-cache/probe")
+
+
+def test_secrets_stand_in_no_place_that_others_read(each, token):
+    config = each.file("/etc/gpustack/config.yaml")
+    assert (config.mode, config.user) == (0o600, "root")
+    assert each.file("/etc/gpustack").mode == 0o700
+    assert token not in each.check_output("docker inspect gpustack")
+    assert token not in each.check_output("ps -ef e ww")
+    assert token not in each.check_output("cat /var/log/*.log /tmp/* 2>/dev/null; journalctl --no-pager 2>/dev/null || true")
+
+
+def test_request_from_localhost_needs_credentials(atlas):
+    status = atlas("atlas1").check_output("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8080/v1/workers")
+    assert status == "401"
+
+
+def test_initial_password_works_as_told(atlas):
+    server = atlas("atlas1")
+    login = (
+        "docker exec gpustack cat /var/lib/gpustack/initial_admin_password | "
+        "(read -r word; printf 'user = \"admin:%s\"' \"$word\") | curl -fsS -K - http://127.0.0.1:8080/v1/users/me"
+    )
+    assert json.loads(server.check_output(login))["username"] == "admin"
+
+
+def test_firewalld_is_off_and_docker_has_its_chain(each):
+    service = each.service("firewalld")
+    assert not service.is_running and not service.is_enabled
+    assert each.run("iptables -t nat -S DOCKER").rc == 0
+
+
+def test_second_run_changes_nothing_with_at_most_20_module_executions_per_worker(playbook):
+    run = playbook("site", ANSIBLE_STDOUT_CALLBACK="ansible.posix.json")
+    assert run.rc == 0
+    result = json.loads(run.output[run.output.index("{\n") :])
+    assert {host: counts["changed"] for host, counts in result["stats"].items()} == dict.fromkeys(HOSTS, 0)
+    executions = dict.fromkeys(HOSTS, 0)
+    for task in (task for play in result["plays"] for task in play["tasks"]):
+        for host, answer in task["hosts"].items():
+            executions[host] += answer["action"] not in ON_THE_CONTROLLER and not answer.get("skipped", False)
+    print(executions)
+    assert max(executions.values()) <= 20
