@@ -83,11 +83,15 @@ def start(lab: Lab) -> None:
 
 
 def stop(lab: Lab) -> None:
-    """Stop the engine only where this lab started it."""
+    """Stop the engine only where the lab started it, and nobody else's container runs in it."""
     file = lab.cache / "dockerd.pid"
     if not file.exists():
         return
     pid = int(file.read_text(encoding="utf-8") or 0)
+    running = shell.lines(shell.docker("ps", "--format", "{{.Names}}")) if answers() else []
+    if running:
+        print(f"lab: Docker Engine goes on, it runs {', '.join(running)}")
+        return
     if alive(pid, "dockerd"):
         with shell.stage("stop Docker Engine"):
             os.kill(pid, signal.SIGTERM)

@@ -45,10 +45,12 @@ def public_key(lab: Lab) -> pathlib.Path:
 def make_network(lab: Lab) -> None:
     names = shell.docker("network", "ls", "--filter", f"label={lab.label}", "--format", "{{.Name}}")
     if lab.name not in shell.lines(names):
-        # Most clusters that this stands for have no internet: nothing leaves the hosts' network.
         outside = "com.docker.network.bridge.enable_ip_masquerade=false"
         subnet = f"--subnet={lab.net}.0/24"
-        shell.docker("network", "create", "--label", lab.label, "--opt", outside, subnet, lab.name)
+        try:
+            shell.docker("network", "create", "--label", lab.label, "--opt", outside, subnet, lab.name)
+        except shell.Failure as failure:
+            raise shell.Failure(f"{failure}\nSet LAB_NET where {lab.net}.0/24 is in use on this machine.") from failure
 
 
 def make_volume(lab: Lab, name: str) -> None:

@@ -23,6 +23,7 @@ from lablib.settings import LABEL, PERSONAS, SOURCE, Lab
 
 GPUSTACK_VERSIONS = ("0.7.1", "0.7.0")
 PARTIAL = ".partial"
+SEED_BUILDER = "ascend-gpustack-lab-seed-build"
 CGROUP_V1 = not pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
 # In place of --privileged, which needs a capability (SYS_RESOURCE) that not every machine gives. With the cgroup
@@ -111,7 +112,7 @@ def mmdebstrap(what: str, *words: str, lab: Lab) -> None:
 def host_image(lab: Lab) -> str:
     """The container image of a host: the tree and the simulated NPUs, which change more often and are put on top."""
     base = f"{lab.name}/base:{lab.persona}-{tree_key(lab)}"
-    image = f"{lab.name}/host:{lab.persona}-{key(tree_key(lab), SOURCE / 'npu')}"
+    image = host_image_name(lab)
     if has_image(image):
         return image
     if not has_image(base):
@@ -141,10 +142,6 @@ def seed_path(lab: Lab) -> pathlib.Path:
     return lab.cache / f"seed-{key(SOURCE / 'gpustack', *GPUSTACK_VERSIONS)}"
 
 
-def seed_builder(lab: Lab) -> str:
-    return f"{lab.name}-seed-build"
-
-
 def seed(lab: Lab, host: str) -> pathlib.Path:
     """A folder with the data of a Docker Engine that has the GPUStack images: what is copied, and layers to share."""
     target = seed_path(lab)
@@ -169,10 +166,9 @@ def build_in_engine(lab: Lab, host: str, path: pathlib.Path) -> None:
     (build / "pip.conf").chmod(0o600)
     shutil.copy(os.environ.get("PIP_CERT") or ssl.get_default_verify_paths().cafile or "", build / "ca.pem")
     (build / "pip-cache").mkdir()
-    container = seed_builder(lab)
     volumes = (f"--volume={build}:/lab-build", f"--volume={pip_cache}:/lab-build/pip-cache", f"--volume={path}:/lab-seed")
     words = ("sh", "/lab-build/gpustack/build", *GPUSTACK_VERSIONS[:1], *GPUSTACK_VERSIONS)
-    options = ("--rm", "--name", container, "--label", lab.label, "--network=host", *cgroup_options(lab))
+    options = ("--rm", "--name", SEED_BUILDER, "--label", lab.label, "--network=host", *cgroup_options(lab))
     shell.run("docker", "run", *options, *PRIVILEGES, *volumes, host, *words, log=lab.cache / "build-gpustack.log")
     remove_tree(build)
 
@@ -182,13 +178,20 @@ def cgroup_options(lab: Lab) -> tuple[str, ...]:
     return (f"--env=DOCKER_OPTS=--cgroup-parent=/{lab.name}",) if CGROUP_V1 else ()
 
 
+def host_image_name(lab: Lab) -> str:
+    return f"{lab.name}/host:{lab.persona}-{key(tree_key(lab), SOURCE / 'npu')}"
+
+
 def build(lab: Lab) -> Built:
-    # A build that was killed may have left its container at work on the folder.
-    shell.docker("rm", "--force", seed_builder(lab))
-    for leftover in lab.cache.glob(f"*{PARTIAL}"):
-        remove_tree(leftover)
-    image = host_image(lab)
-    return Built(image, seed(lab, image))
+    if has_image(host_image_name(lab)) and seed_path(lab).exists():
+        return Built(host_image_name(lab), seed_path(lab))
+    with lab.lock("images"):
+        # A build that was killed may have left its container at work on the folder.
+        shell.docker("rm", "--force", SEED_BUILDER)
+        for leftover in lab.cache.glob(f"*{PARTIAL}"):
+            remove_tree(leftover)
+        image = host_image(lab)
+        return Built(image, seed(lab, image))
 
 
 def remove(lab: Lab) -> None:
@@ -199,12 +202,17 @@ def remove(lab: Lab) -> None:
             shell.docker("image", "rm", "--force", *dict.fromkeys(images))
 
 
-def prune(lab: Lab, *, everything: bool) -> None:
-    """Remove from the cache what is half made or of another time; or all that the lab keeps there."""
-    if everything:
-        remove_tree(lab.cache)
-        return
+def mounted() -> set[str]:
+    """What containers of this machine have mounted: another lab may still run on an older seed."""
+    names = shell.lines(shell.docker("ps", "--all", "--quiet"))
+    template = "{{range .Mounts}}{{.Source}}\n{{end}}"
+    return set(shell.lines(shell.docker("inspect", "--format", template, *names))) if names else set()
+
+
+def prune(lab: Lab) -> None:
+    """Remove from the cache what is half made or of another time."""
+    used = mounted()
     kept = {tree_path(dataclasses.replace(lab, persona=persona)) for persona in PERSONAS} | {seed_path(lab)}
-    for path in (*lab.cache.glob("host-*"), *lab.cache.glob("seed-*")):
-        if path not in kept:
+    for path in (*lab.cache.glob("host-*"), *lab.cache.glob("seed-*"), *lab.cache.glob(f"*{PARTIAL}")):
+        if path not in kept and str(path) not in used:
             remove_tree(path)

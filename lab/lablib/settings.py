@@ -62,9 +62,13 @@ class Lab:
         return f"{self.net}.{FIRST_ADDRESS + number - 1}"
 
     @contextlib.contextmanager
-    def lock(self) -> collections.abc.Iterator[None]:
-        """Hold the cache: two commands at a time would build the same thing twice."""
+    def lock(self, what: str) -> collections.abc.Iterator[None]:
+        """Hold the images of the cache, or the hosts of one lab: two commands at a time would undo each other's work."""
         self.cache.mkdir(parents=True, exist_ok=True)
-        with (self.cache / "lab.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with (self.cache / f"{what}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"lab: another command has {what}, waiting for its end …", flush=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
             yield

@@ -6,6 +6,7 @@ from __future__ import annotations
 import collections.abc
 import contextlib
 import pathlib
+import shlex
 import subprocess
 import time
 
@@ -28,7 +29,7 @@ def run(*words: str, log: pathlib.Path | None = None, stdin: str | None = None, 
         raise Failure(f"no end after {timeout:.0f} s: {' '.join(words)}") from error
     if done.returncode:
         told = "\n".join([*tail(log), f"see {log}"]) if log else (done.stderr or done.stdout).strip()
-        raise Failure(f"exit {done.returncode} from: {' '.join(words)}\n{told}")
+        raise Failure(f"{told}\n(exit {done.returncode}: {shlex.join(words)})")
     return "" if log else done.stdout
 
 
