@@ -8,8 +8,10 @@ environment is passed on by this module, since tokens stand there.
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -142,6 +144,19 @@ def volume_exists(run: Runner, name: str, timeout: float) -> bool:
     if "no such volume" in result.stderr.lower():
         return False
     raise DockerError(why(argv, result, timeout))
+
+
+def first_file(archive: str) -> str:
+    """The text of the file in what `docker cp CONTAINER:PATH -` prints."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive.encode("utf-8"))) as opened:
+            member = opened.next()
+            file = opened.extractfile(member) if member else None
+            if file is None:
+                raise DockerError("docker cp gave no file")
+            return file.read().decode("utf-8", errors="replace")
+    except (tarfile.TarError, UnicodeError) as error:
+        raise DockerError(f"docker cp gave no archive ({error})") from None
 
 
 def epoch(text: str) -> float | None:

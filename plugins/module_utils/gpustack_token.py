@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_config_file as config_file
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import RC_NOT_FOUND, Result, Runner
 
@@ -134,7 +135,9 @@ def refuse_not_running(container: Container) -> None:
 
 
 def read_file(run: Runner, container: Container, path: str) -> str | None:
-    """The text of a file in the running container; None when there is none."""
+    """The text of a file in the container; None when there is none."""
+    if container.status != "running":
+        return _copy_file(run, container, path)
     result = run(["docker", "exec", container.name, "cat", path], CALL_LIMIT)
     if result.rc == 0:
         return result.stdout
@@ -155,6 +158,23 @@ def read_file(run: Runner, container: Container, path: str) -> str | None:
         f" see docker exec {container.name} ls -l {path}",
         transient=True,
     )
+
+
+def _copy_file(run: Runner, container: Container, path: str) -> str | None:
+    result = run(["docker", "cp", "--follow-link", f"{container.name}:{path}", "-"], CALL_LIMIT)
+    _refuse_silence(result)
+    if result.rc != 0 and "could not find the file" in result.stderr.lower():
+        return None
+    try:
+        if result.rc != 0:
+            raise docker_cli.DockerError(_first_line(result.stderr))
+        return docker_cli.first_file(result.stdout)
+    except docker_cli.DockerError as error:
+        raise TokenError(
+            "token_not_there",
+            f"{path} can't be copied out of the stopped container {container.name} ({error}): expected a text file; put it"
+            f" where it was, or run docker start {container.name}",
+        ) from error
 
 
 def _first_line(text: str) -> str:

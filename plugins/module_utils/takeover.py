@@ -8,10 +8,8 @@ Secrets are compared and counted here, and never put into a text.
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -304,19 +302,7 @@ def read_file(run: Runner, container: dict[str, Any], path: str, timeout: float)
     result = run(argv, timeout)
     if result.rc != 0 or result.timed_out:
         raise docker_cli.DockerError(docker_cli.why(argv, result, timeout))
-    return result.stdout if argv[1] == "exec" else _first_of_archive(result.stdout)
-
-
-def _first_of_archive(text: str) -> str:
-    try:
-        with tarfile.open(fileobj=io.BytesIO(text.encode("utf-8"))) as archive:
-            member = archive.next()
-            file = archive.extractfile(member) if member else None
-            if file is None:
-                raise docker_cli.DockerError("docker cp gave no file")
-            return file.read().decode("utf-8", errors="replace")
-    except (tarfile.TarError, UnicodeError) as error:
-        raise docker_cli.DockerError(f"docker cp gave no archive ({error})") from None
+    return result.stdout if argv[1] == "exec" else docker_cli.first_file(result.stdout)
 
 
 def read_version(run: Runner, container: dict[str, Any], image: dict[str, Any] | None, timeout: float) -> tuple[str | None, str | None]:

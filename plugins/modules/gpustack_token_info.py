@@ -38,6 +38,12 @@ options:
       - A container that is missing or has ended, and a malformed token, fail at once.
     type: int
     default: 120
+  allow_stopped:
+    description:
+      - Whether a container that does not run may tell its token too. What stands in a file is then copied out of it, for
+        which Docker mounts again all that the container has mounted.
+    type: bool
+    default: false
   initial_password:
     description: Whether to read the password that GPUStack made for its user C(admin) as well, and to wait for it.
     type: bool
@@ -140,7 +146,8 @@ def initial_password(found: gpustack_token.Password, token: str, url: str | None
 
 def read(run_command: Runner, params: Mapping[str, Any], unchanged: Unchanged, last_try: bool) -> dict[str, Any]:
     container = gpustack_token.inspect(run_command, params["container"])
-    gpustack_token.refuse_not_running(container)
+    if not params["allow_stopped"]:
+        gpustack_token.refuse_not_running(container)
     settings = gpustack_token.Settings(run_command, container)
     token = gpustack_token.find_token(run_command, container, settings, params["data_dir"])
     result = {"token": token.value, "source": token.source, "generated": token.generated}
@@ -161,6 +168,7 @@ def main() -> None:
             "container": {"type": "str", "default": "gpustack"},
             "data_dir": {"type": "path", "default": "/var/lib/gpustack"},
             "wait": {"type": "int", "default": 120},
+            "allow_stopped": {"type": "bool", "default": False},
             "initial_password": {"type": "bool", "default": False, "no_log": False},
             "url": {"type": "str"},
         },

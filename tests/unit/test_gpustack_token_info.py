@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from typing import Any, Callable
 
 import pytest
@@ -56,17 +58,31 @@ class Docker:
         self.calls.append(argv)
         if argv[:4] == ["docker", "container", "inspect", "gpustack"]:
             return self.description
+        if argv[1] == "cp":
+            return self.copied(argv)
         assert argv[:4] == ["docker", "exec", "gpustack", "cat"]
         if argv[4] in self.files and self.time >= self.ready_at:
             return Result(0, self.files[argv[4]])
         return Result(1, "", f"cat: {argv[4]}: No such file or directory\n")
+
+    def copied(self, argv: list[str]) -> Result:
+        assert argv[:3] + argv[4:] == ["docker", "cp", "--follow-link", "-"]
+        name, _colon, path = argv[3].partition(":")
+        if path not in self.files:
+            return Result(1, "", f"Error response from daemon: Could not find the file {path} in container {name}\n")
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w") as archive:
+            entry = tarfile.TarInfo(path.rpartition("/")[2])
+            entry.size = len(self.files[path])
+            archive.addfile(entry, io.BytesIO(self.files[path].encode()))
+        return Result(0, stream.getvalue().decode())
 
     def sleep(self, seconds: float) -> None:
         self.time += seconds
 
 
 def gather(docker: Any, unchanged: Callable = lambda url, token: True, **params: Any) -> dict[str, Any]:
-    defaults = {"container": "gpustack", "data_dir": "/var/lib/gpustack", "wait": 0, "initial_password": False}
+    defaults = {"container": "gpustack", "data_dir": "/var/lib/gpustack", "wait": 0, "allow_stopped": False, "initial_password": False}
     clock = Clock(lambda: 0.0, lambda _seconds: None)
     if isinstance(docker, Docker):
         clock = Clock(lambda: docker.time, docker.sleep)
@@ -225,6 +241,38 @@ def test_container_not_running(status: str, exit_code: int, finding: str, waited
         " see docker logs --tail 50 gpustack, then docker start gpustack",
     )
     assert docker.time == waited
+
+
+@pytest.mark.parametrize("status", ["exited", "created", "dead", "paused", "restarting"])
+def test_a_stopped_server_tells_its_token_when_that_is_allowed(status: str) -> None:
+    config = {"/c.yaml": f"token: {TOKEN}\n", "/var/lib/gpustack/token": OTHER}
+    assert gather(Docker({}, ["--token", TOKEN], status=status), allow_stopped=True)["token"] == TOKEN
+    assert gather(Docker({}, [], [f"GPUSTACK_TOKEN={TOKEN}"], status=status), allow_stopped=True)["source"] == "environment"
+    assert gather(Docker(config, ["--config-file", "/c.yaml"], status=status), allow_stopped=True) == {
+        "token": TOKEN,
+        "source": "config",
+        "generated": False,
+    }
+    assert gather(Docker({"/var/lib/gpustack/token": TOKEN}, status=status), allow_stopped=True)["source"] == "file"
+
+
+def test_a_stopped_server_whose_configuration_file_is_gone() -> None:
+    assert refusal(Docker({}, ["--config-file", "/c.yaml"], status="exited"), allow_stopped=True) == (
+        "token_not_there",
+        "the container gpustack is told to read /c.yaml, which is not there: expected GPUStack's configuration file; mount it"
+        " into the container",
+    )
+
+
+def test_a_stopped_server_whose_mounts_are_gone() -> None:
+    error = 'Error response from daemon: invalid mount config for type "bind": bind source path does not exist: /etc/c.yaml\n'
+    docker = Docker({}, ["--config-file", "/c.yaml"], status="exited")
+    docker.copied = lambda argv: Result(1, "", error)  # type: ignore[method-assign]
+    assert refusal(docker, allow_stopped=True) == (
+        "token_not_there",
+        f"/c.yaml can't be copied out of the stopped container gpustack ({error.strip()}): expected a text file; put it where it"
+        " was, or run docker start gpustack",
+    )
 
 
 def test_container_that_stops_between_two_calls() -> None:
