@@ -23,6 +23,7 @@ from lablib.settings import LABEL, PERSONAS, SOURCE, Lab
 
 GPUSTACK_VERSIONS = ("0.7.1", "0.7.0")
 PARTIAL = ".partial"
+DEBIAN_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 SEED_BUILDER = "ascend-gpustack-lab-seed-build"
 CGROUP_V1 = not pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
@@ -130,7 +131,7 @@ def host_image(lab: Lab) -> str:
 
 def pip_settings() -> str:
     """How pip reaches the index inside the build, as it does here."""
-    settings = {"cert": "/mnt/ca.pem", "cache-dir": "/mnt/pip-cache", "disable-pip-version-check": "true"}
+    settings = {"cert": "/mnt/ca.pem", "no-cache-dir": "true", "disable-pip-version-check": "true"}
     settings["root-user-action"] = "ignore"
     for name, variable in (("index-url", "PIP_INDEX_URL"), ("proxy", "https_proxy")):
         if os.environ.get(variable):
@@ -159,14 +160,11 @@ def seed(lab: Lab, host: str) -> pathlib.Path:
 def build_in_engine(lab: Lab, host: str, path: pathlib.Path) -> None:
     build = path.with_name(f"gpustack-build{PARTIAL}")
     build.mkdir()
-    pip_cache = lab.cache / "pip"
-    pip_cache.mkdir(exist_ok=True)
     shutil.copytree(SOURCE / "gpustack", build / "gpustack")
     (build / "pip.conf").write_text(pip_settings(), encoding="utf-8")
     (build / "pip.conf").chmod(0o600)
-    shutil.copy(os.environ.get("PIP_CERT") or ssl.get_default_verify_paths().cafile or "", build / "ca.pem")
-    (build / "pip-cache").mkdir()
-    volumes = (f"--volume={build}:/lab-build", f"--volume={pip_cache}:/lab-build/pip-cache", f"--volume={path}:/lab-seed")
+    shutil.copy(os.environ.get("PIP_CERT") or ssl.get_default_verify_paths().cafile or DEBIAN_CERTIFICATES, build / "ca.pem")
+    volumes = (f"--volume={build}:/lab-build", f"--volume={path}:/lab-seed")
     words = ("sh", "/lab-build/gpustack/build", *GPUSTACK_VERSIONS[:1], *GPUSTACK_VERSIONS)
     options = ("--rm", "--name", SEED_BUILDER, "--label", lab.label, "--network=host", *cgroup_options(lab))
     shell.run("docker", "run", *options, *PRIVILEGES, *volumes, host, *words, log=lab.cache / "build-gpustack.log")
