@@ -13,13 +13,17 @@ import ipaddress
 import pathlib
 import re
 from collections import defaultdict
-from typing import Any, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 import yaml
 
 MANAGERS = ("/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc")
 MINIMUM_DOCKER = (20, 10, 10)
 MAXIMUM_SKEW_S = 30
+# GPUStack 0.7's own: a worker's API, and what its models are served at
+WORKER_PORT = 10150
+SERVICE_PORTS = "40000-40063"
 
 
 def finding(check: str, result: str, message: str = "", remedy: str = "") -> dict:
@@ -60,13 +64,15 @@ def usable_npus(npu: dict, expect: dict) -> dict:
 def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
     """Judge one host. `host` is what gpustack_host_info returned, `npu` what npu_info did (workers only)."""
     if host.get("unreachable"):
-        return [finding("reachable", "fail", "is unreachable over SSH", "Start it, or leave it out with --limit.")]
+        reason = _failure(host).rsplit(": ", 1)[-1].rstrip(".")
+        remedy = "Start it or correct ansible_host, or leave it out with --limit."
+        return [finding("reachable", "fail", f"it cannot be reached over SSH ({reason})", remedy)]
     if "docker" not in host:
         return [finding("examined", "fail", f"could not be examined: {_failure(host)}", "Check Python 3 and root rights on it.")]
     findings = []
     if expect["worker"]:
         findings += _npu_findings(npu, expect)
-    for check in (_docker, _ports, _holders, _clock, _store, _address, _versions):
+    for check in (_docker, _ports, _holders, _clock, _store, _address):
         findings += check(host, expect)
     return [item for item in findings if item["check"] not in expect["skip"]]
 
@@ -83,8 +89,10 @@ def _npu_findings(npu: dict, expect: dict) -> list[dict]:
     if not npu["chips"] and expected == 0:
         return [finding("npu_smi", "pass")]
     if not npu["chips"]:
-        text = "; ".join(npu["problems"]) or "npu-smi lists no NPU"
-        return [finding("npu_smi", "fail", f"0 of {expected} NPUs are usable: {text}", _count_remedy(0))]
+        # What follows the first problem follows from it.
+        text = npu["problems"][0].rstrip(".") if npu["problems"] else "npu-smi lists no NPU"
+        text = f"0 of {expected} NPUs are usable: {text}{_held_by(npu.get('holders') or {})}"
+        return [finding("npu_smi", "fail", text, "A host without NPUs needs ascend_driver_check_expected_npus: 0.")]
     return (
         [finding("npu_smi", "pass")]
         + _npu_count(npu, expected, accept)
@@ -94,6 +102,12 @@ def _npu_findings(npu: dict, expect: dict) -> list[dict]:
         + judged("driver_version", _driver(npu, expect))
         + judged("npu_table", _table_problems(npu), "warn")
     )
+
+
+def _held_by(holders: dict) -> str:
+    names = [f"the container {each['name']}" for each in holders.get("containers") or []]
+    names += [f"{each['name']} (pid {each['pid']})" for each in holders.get("processes") or [] if not each["container_id"]]
+    return f". Held by {', '.join(names)}" if names else ""
 
 
 def _count_remedy(count: int) -> str:
@@ -110,7 +124,7 @@ def _npu_count(npu: dict, expected: int, accept: list[str]) -> list[dict]:
     ]
     reasons += [f"NPU {chip['npu_id']} has no device node" for chip in chips if not chip["device"]]
     if len(chips) < expected:
-        reasons.append(f"npu-smi lists {len(chips)} (NPU {', '.join(str(chip['npu_id']) for chip in chips)})")
+        reasons.append(f"npu-smi lists {len(chips)} NPUs ({', '.join(str(chip['npu_id']) for chip in chips)})")
     if count >= expected:
         unused = [finding("npu_health", "warn", f"{reason}; this NPU is not used", "Repair it.") for reason in reasons]
         return unused or [finding("npu_count", "pass")]
@@ -163,7 +177,9 @@ def _table_problems(npu: dict) -> list[tuple[str, str]]:
 def _docker(host: dict, expect: dict) -> list[dict]:
     docker = host["docker"]
     if not docker["installed"]:
-        return [finding("docker", "fail", "Docker is missing; expected Docker Engine 20.10.10 or newer", "Install it and start the service.")]
+        return [
+            finding("docker", "fail", "Docker is missing; expected Docker Engine 20.10.10 or newer", "Install it and start the service.")
+        ]
     if not docker["running"]:
         return [finding("docker", "fail", f"Docker Engine does not answer: {docker['error']}", "Run: systemctl start docker")]
     numbers = tuple(int(part) for part in re.findall(r"\d+", docker["server_version"])[:3])
@@ -185,23 +201,27 @@ def _ports(host: dict, expect: dict) -> list[dict]:
 def _holders(host: dict, expect: dict) -> list[dict]:
     if not expect["worker"]:
         return []
-    return judged(
-        "npu_holders",
-        [
-            (
-                f"the container {holder['container']} holds NPU {', '.join(str(npu) for npu in holder['npus'])}; an NPU serves one container",
-                f"Stop it: docker stop {holder['container']}",
-            )
-            for holder in host["npu_holders"]
-        ],
-    )
+    found = []
+    for holder in host["npu_holders"]:
+        name = holder["container"]
+        if holder["via"] == "privileged":
+            text = f"the privileged container {name} can open every NPU; expected GPUStack alone to use them"
+            found.append(finding("npu_holders", "warn", text, "Let it be if it only watches."))
+        else:
+            text = f"the container {name} holds NPU {', '.join(str(npu) for npu in holder['npus'])}; an NPU serves one container"
+            found.append(finding("npu_holders", "fail", text, f"Stop it: docker stop {name}"))
+    return found or [finding("npu_holders", "pass")]
 
 
 def _clock(host: dict, expect: dict) -> list[dict]:
     skew = host["clock"]["skew_s"]
     if skew is None or abs(skew) <= MAXIMUM_SKEW_S:
         return [finding("clock", "pass")]
-    return [finding("clock", "fail", f"its clock is {skew:+.0f} s off the controller's; expected at most {MAXIMUM_SKEW_S} s", "Run chronyd or ntpd.")]
+    return [
+        finding(
+            "clock", "fail", f"its clock is {skew:+.0f} s off the controller's; expected at most {MAXIMUM_SKEW_S} s", "Run chronyd or ntpd."
+        )
+    ]
 
 
 def _store(host: dict, expect: dict) -> list[dict]:
@@ -209,11 +229,24 @@ def _store(host: dict, expect: dict) -> list[dict]:
     if store is None:
         return []
     if not store["answers"]:
-        return [finding("store", "fail", f"the model store {path} ({store['source']}) does not answer", "Check the server that exports it.")]
+        return [
+            finding("store", "fail", f"the model store {path} ({store['source']}) does not answer", "Check the server that exports it.")
+        ]
     if not store["exists"]:
-        return [finding("store", "fail", f"the model store {path} does not exist; expected a mounted directory", "Mount it, or set gpustack_models_dir.")]
+        return [
+            finding(
+                "store",
+                "fail",
+                f"the model store {path} does not exist; expected a mounted directory",
+                "Mount it, or set gpustack_models_dir.",
+            )
+        ]
     if store["root_fs"]:
-        return [finding("store", "warn", f"{path} lies on the root file system; expected a store that all hosts share", "Mount the store there.")]
+        return [
+            finding(
+                "store", "warn", f"{path} lies on the root file system; expected a store that all hosts share", "Mount the store there."
+            )
+        ]
     return [finding("store", "pass")]
 
 
@@ -222,17 +255,6 @@ def _address(host: dict, expect: dict) -> list[dict]:
     if host["resolved"].get(address):
         return [finding("address", "pass")]
     return [finding("address", "fail", f"gpustack_address {address} does not resolve on it", "Correct it, or add it to DNS or /etc/hosts.")]
-
-
-def _versions(host: dict, expect: dict) -> list[dict]:
-    closed = [probe for probe in host.get("probes") or [] if probe["result"] in ("unreachable", "timeout")]
-    return judged(
-        "firewall",
-        [
-            (f"port {probe['port']} of {probe['host']} is closed to it ({probe['result']})", "Open it, or set gpustack_firewall: disable.")
-            for probe in closed
-        ],
-    )
 
 
 def addresses(hosts: Iterable[str], hostvars: Any) -> list[str]:
@@ -247,9 +269,11 @@ def _setting(hostvars: Any, host: str, name: str, default: Any) -> Any:
         return default
 
 
-def inventory_findings(groups: dict, hostvars: Any) -> list[tuple[str, dict]]:
-    """What the inventory itself has wrong, over all of its hosts, whatever --limit says: (host, finding)."""
-    hosts = list(dict.fromkeys(host for group in ("gpustack_server", "gpustack_worker", "gpustack_store") for host in groups.get(group, [])))
+def inventory_findings(play: list[str], groups: dict, hostvars: Any) -> list[tuple[str, dict]]:
+    """What the inventory itself has wrong with hosts of the play, be it against hosts that --limit leaves out: (host, finding)."""
+    hosts = list(
+        dict.fromkeys(host for group in ("gpustack_server", "gpustack_worker", "gpustack_store") for host in groups.get(group, []))
+    )
     found: list[tuple[str, dict]] = []
     servers = groups.get("gpustack_server", [])
     if len(servers) != 1:
@@ -262,8 +286,8 @@ def inventory_findings(groups: dict, hostvars: Any) -> list[tuple[str, dict]]:
     for host, address in own.items():
         if len(hosts) > 1 and _is_loopback(address):
             text = f"gpustack_address is {address}, which other hosts cannot reach"
-            found.append((host, finding("address", "fail", text, "Set gpustack_address to the address that other hosts use.")))
-    return found
+            found.append((host, finding("address", "fail", text, "Set gpustack_address to the one that they use.")))
+    return [(host, item) for host, item in found if host in play or item["check"] == "inventory"]
 
 
 def _shared(values: dict, check: str, result: str, what: str, remedy: str) -> list[tuple[str, dict]]:
@@ -285,27 +309,92 @@ def _is_loopback(address: str) -> bool:
         return address == "localhost" or address.startswith("localhost.")
 
 
+def firewall_probes(host: str, hosts: list[str], hostvars: Any, groups: dict) -> list[dict]:
+    """The ports that this host is to reach: a worker the server's, the server one of each kind of every worker in the play."""
+    server = (groups.get("gpustack_server") or [None])[0]
+    workers = groups.get("gpustack_worker", [])
+    if host == server:
+        others = [each for each in hosts if each in workers and each != server]
+        return [
+            {"host": address, "port": port}
+            for worker, address in zip(others, addresses(others, hostvars))
+            for port in (_worker_port(worker, hostvars), int(_service_ports(worker, hostvars).split("-")[0]))
+        ]
+    if host in workers and server:
+        return [{"host": addresses([server], hostvars)[0], "port": int(_setting(hostvars, server, "gpustack_port", 8080))}]
+    return []
+
+
+def _worker_port(host: str, hostvars: Any) -> int:
+    return int(_setting(hostvars, host, "gpustack_worker_config", {}).get("worker_port", WORKER_PORT))
+
+
+def _service_ports(host: str, hostvars: Any) -> str:
+    return str(_setting(hostvars, host, "gpustack_worker_config", {}).get("service_port_range", SERVICE_PORTS))
+
+
+def firewall_findings(hosts: list[str], hostvars: Any, groups: dict) -> list[tuple[str, dict]]:
+    """Closed ports, always as findings of a worker, so that --limit can leave it out: (host, finding)."""
+    server = (groups.get("gpustack_server") or [""])[0]
+    by_address = dict(zip(addresses(hosts, hostvars), hosts))
+    found = []
+    for host in (each for each in hosts if each != server):
+        closed = _closed(host, hostvars)
+        if closed:
+            text = f"it cannot reach port {closed[0]['port']} of the server {server} ({closed[0]['result']})"
+            found.append((host, finding("firewall", "fail", text, _opening([f"{closed[0]['port']}/tcp"], f"on {server}"))))
+    closed_by_worker = defaultdict(list)
+    for probe in _closed(server, hostvars):
+        closed_by_worker[by_address.get(probe["host"], "")].append(probe)
+    for host, closed in closed_by_worker.items():
+        if host and not _unreachable(host, hostvars):
+            ports = " and ".join(f"port {probe['port']}" for probe in closed)
+            needed = [f"{_worker_port(host, hostvars)}/tcp", f"{_service_ports(host, hostvars)}/tcp"]
+            text = f"{ports} cannot be reached from the server {server} ({closed[0]['result']})"
+            found.append((host, finding("firewall", "fail", text, _opening(needed, "on it"))))
+    return found
+
+
+def _closed(host: str, hostvars: Any) -> list[dict]:
+    answer = _setting(hostvars, host, "__ascend_driver_check_host", {}) or {}
+    return [probe for probe in answer.get("probes") or [] if probe["result"] not in ("open", "refused")]
+
+
+def _unreachable(host: str, hostvars: Any) -> bool:
+    return any(item["check"] == "reachable" for item in _setting(hostvars, host, "ascend_driver_check_report", []))
+
+
+def _opening(ports: list[str], where: str) -> str:
+    # Not --reload: it takes Docker's chains away.
+    command = " ".join(f"--add-port={port}" for port in ports)
+    return f"Run {where}: firewall-cmd {command} && firewall-cmd --runtime-to-permanent; or set gpustack_firewall: disable."
+
+
 def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: dict) -> dict:
-    """All findings together: `lines` to read, `stats` for machines, `stop`, `bad_hosts` to go on without, `verdict`."""
+    """All findings together: `report` to read, `stats` for machines, `stop`, `bad_hosts` to go on without, `verdict` to fail with.
+    What the verdict says is not in the report too."""
     found = [(host, item) for host in hosts for item in _setting(hostvars, host, "ascend_driver_check_report", [])]
     found += [
         (host, finding("takeover", "fail", problem.rstrip(".")))
         for host in hosts
         for problem in _setting(hostvars, host, "__gpustack_takeover_problems", [])
     ]
-    found += [entry for entry in inventory_findings(groups, hostvars) if entry[1]["check"] not in settings["skip"]]
+    found += firewall_findings(hosts, hostvars, groups) + inventory_findings(hosts, groups, hostvars)
     found += _unknown_variables(hosts, hostvars, settings["known"]) + _same_hostnames(hosts, hostvars)
-    problems = [(host, item) for host, item in found if item["result"] != "pass"]
-    bad = sorted({host for host, item in problems if item["result"] == "fail"}, key=lambda host: (host not in hosts, host))
-    vital = set(groups.get("gpustack_server", [])) | set(groups.get("gpustack_store", []))
-    inventory_bad = any(item["check"] in ("inventory", "worker_name") and item["result"] == "fail" for _host, item in problems)
-    stop = bool(bad) and (not settings["continue"] or inventory_bad or bool(vital & set(bad)))
+    problems = [(host, item) for host, item in found if item["result"] != "pass" and item["check"] not in settings["skip"]]
+    failures = [(host, item) for host, item in problems if item["result"] == "fail"]
+    warnings = [(host, item) for host, item in problems if item["result"] == "warn"]
+    failing = {host for host, _item in failures}
+    bad = [host for host in hosts if host in failing]
+    vital = [host for host in bad if host in groups.get("gpustack_server", []) + groups.get("gpustack_store", [])]
+    inventory_bad = any(item["check"] == "inventory" for _host, item in failures)
+    stop = bool(bad) and (not settings["continue"] or inventory_bad or bool(vital))
     return {
-        "lines": _lines(problems, hosts),
+        "report": _report(warnings if stop else failures + warnings, hosts),
         "stats": {"hosts": len(hosts), "bad_hosts": bad, "findings": [{"host": host, **item} for host, item in problems]},
         "bad_hosts": [] if stop else bad,
         "stop": stop,
-        "verdict": _verdict(problems, bad, hosts, vital),
+        "verdict": "\n".join([_report(failures, hosts), *_way_out(bad, hosts, vital, inventory_bad, settings["limit"])]),
     }
 
 
@@ -315,33 +404,44 @@ def _same_hostnames(hosts: list[str], hostvars: Any) -> list[tuple[str, dict]]:
         name = (_setting(hostvars, host, "__ascend_driver_check_host", {}) or {}).get("hostname")
         if name:
             names[host] = name
-    return _shared(names, "hostname", "warn", "the hostname", "Harmless here, since workers have names of their own; hostnamectl set-hostname tells them apart.")
+    return _shared(
+        names,
+        "hostname",
+        "warn",
+        "the hostname",
+        "Harmless here, since workers have names of their own; hostnamectl set-hostname tells them apart.",
+    )
 
 
-def _lines(problems: list[tuple[str, dict]], hosts: list[str]) -> list[str]:
-    """Equal findings are grouped; a line each, the failures first."""
-    grouped: dict[tuple, list[str]] = {}
+def _report(problems: list[tuple[str, dict]], hosts: list[str]) -> str:
+    """A heading and a line for each finding, equal ones of several hosts in one; empty without any."""
+    grouped: dict[tuple, list[str]] = defaultdict(list)
     for host, item in problems:
-        key = (item["result"], item["check"], item["message"], item["remedy"])
-        grouped.setdefault(key, [])
-        if host not in grouped[key]:
-            grouped[key].append(host)
-    ordered = sorted(grouped.items(), key=lambda entry: entry[0][0] != "fail")
-    return [
+        names = grouped[(item["result"], item["check"], item["message"], item["remedy"])]
+        if host not in names:
+            names.append(host)
+    lines = [
         f"{result.upper()} [{check}] {', '.join(names)}: {message}. {remedy}".rstrip()
-        for (result, check, message, remedy), names in ordered
+        for (result, check, message, remedy), names in grouped.items()
     ]
+    if not lines:
+        return ""
+    counts = [_count(sum(key[0] == result for key in grouped), word) for result, word in (("fail", "problem"), ("warn", "warning"))]
+    concerned = len({host for host, _item in problems} & set(hosts))
+    return "\n".join([f"Preflight found {' and '.join(filter(None, counts))} on {concerned} of {_count(len(hosts), 'host')}:", *lines])
 
 
-def _verdict(problems: list[tuple[str, dict]], bad: list[str], hosts: list[str], vital: set[str]) -> str:
-    count = len({(item["check"], item["message"], item["remedy"]) for _host, item in problems if item["result"] == "fail"})
-    text = [f"Preflight found {count} problems on {len(bad)} of {len(hosts)} hosts:"]
-    text += [line for line in _lines(problems, hosts) if line.startswith("FAIL")]
-    if vital & set(bad):
-        text.append(f"The server or the store is among them ({', '.join(sorted(vital & set(bad)))}): nothing can go on without it.")
-    elif set(bad) < set(hosts):
-        text.append("The others would pass: --limit '" + ",".join(f"!{host}" for host in bad) + "'")
-    return "\n".join(text)
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' if number > 1 else ''}" if number else ""
+
+
+def _way_out(bad: list[str], hosts: list[str], vital: list[str], inventory_bad: bool, limit: str) -> list[str]:
+    if vital:
+        return [f"The server or the store is among them ({', '.join(vital)}): nothing can go on without it."]
+    if inventory_bad or len(bad) == len(hosts):
+        return []
+    names = ([limit] if limit else []) + [f"!{host}" for host in bad]
+    return [f"The others would pass: --limit '{','.join(names)}'"]
 
 
 def _unknown_variables(hosts: list[str], hostvars: Any, known: list[str]) -> list[tuple[str, dict]]:
@@ -352,7 +452,9 @@ def _unknown_variables(hosts: list[str], hostvars: Any, known: list[str]) -> lis
         for name in sorted(names - set(known)):
             near = difflib.get_close_matches(name, known, 1)
             text = f"{name} is no variable of this collection"
-            found.append((host, finding("variables", "warn", text, f"Did you mean {near[0]}?" if near else "Remove it, or give it another name.")))
+            found.append(
+                (host, finding("variables", "warn", text, f"Did you mean {near[0]}?" if near else "Remove it, or give it another name."))
+            )
     return found
 
 
@@ -369,4 +471,7 @@ class FilterModule:
     """Registers the filters."""
 
     def filters(self) -> dict:
-        return {function.__name__: function for function in (usable_npus, host_findings, addresses, preflight_summary, spec_variables)}
+        return {
+            function.__name__: function
+            for function in (usable_npus, host_findings, addresses, firewall_probes, preflight_summary, spec_variables)
+        }

@@ -8,12 +8,17 @@ return. Readers of /proc take its path, so that tests need no host.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import ipaddress
 import json
 import os
 import pwd
 import re
+import selectors
+import socket
 import stat
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +29,10 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runn
 
 MIB = 1024 * 1024
 _LISTEN = "0A"
+# A lost SYN is sent again after a second.
+_PROBE_SECONDS = 3.0
+# Well below the usual limit of open files
+_PROBES_AT_ONCE = 256
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 _OCTAL = re.compile(r"\\([0-7]{3})")
 # The path first: when a later step hangs, where the path leads is known all the same.
@@ -329,6 +338,44 @@ def resolve(run: Runner, name: str, timeout: float) -> str | None:
             break
     outside = [address for address in found if not ipaddress.ip_address(address.partition("%")[0]).is_loopback]
     return (outside or found or [None])[0]
+
+
+def probe_ports(run: Runner, targets: list[dict[str, Any]], timeout: float) -> list[dict[str, Any]]:
+    """Each target (host, port) with its result: open, refused (nothing listens there), unreachable, timeout or unresolved."""
+    addresses = {name: resolve(run, name, timeout) for name in dict.fromkeys(target["host"] for target in targets)}
+    known = [(addresses[target["host"]], target["port"]) for target in targets if addresses[target["host"]]]
+    results: dict[tuple[str, int], str] = {}
+    for start in range(0, len(known), _PROBES_AT_ONCE):
+        results.update(_connect(known[start : start + _PROBES_AT_ONCE]))
+    return [{**target, "result": results.get((addresses[target["host"]], target["port"]), "unresolved")} for target in targets]
+
+
+def _connect(targets: list[tuple[str, int]]) -> dict[tuple[str, int], str]:
+    results = dict.fromkeys(targets, "timeout")
+    with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
+        for target in results:
+            try:
+                connection = stack.enter_context(socket.socket(socket.AF_INET6 if ":" in target[0] else socket.AF_INET))
+                connection.setblocking(False)
+                code = connection.connect_ex(target)
+            except (OSError, OverflowError):
+                code = errno.EINVAL
+            if code == errno.EINPROGRESS:
+                selector.register(connection, selectors.EVENT_WRITE, target)
+            else:
+                results[target] = _answer(code)
+        deadline = time.monotonic() + _PROBE_SECONDS
+        while selector.get_map() and time.monotonic() < deadline:
+            for key, _events in selector.select(max(0.0, deadline - time.monotonic())):
+                results[key.data] = _answer(key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+                selector.unregister(key.fileobj)
+    return results
+
+
+def _answer(code: int) -> str:
+    if code == errno.ETIMEDOUT:
+        return "timeout"
+    return {0: "open", errno.ECONNREFUSED: "refused"}.get(code, "unreachable")
 
 
 def python_requests() -> bool:

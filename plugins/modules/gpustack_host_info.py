@@ -50,6 +50,20 @@ options:
     type: list
     elements: str
     default: []
+  probe:
+    description: TCP ports of other hosts to connect to, all at once, to see which of them a firewall closes.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      host:
+        description: The other host's name or address.
+        type: str
+        required: true
+      port:
+        description: The port.
+        type: int
+        required: true
   controller_time:
     description: The controller's time in seconds since 1970, for RV(clock.skew_s).
     type: float
@@ -340,6 +354,23 @@ docker_chain:
       description: The running containers, which a restart of Docker would concern; null when Docker gives no answer.
       type: list
       elements: str
+probes:
+  description: Each of O(probe) with what came back within three seconds.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    host:
+      description: The other host.
+      type: str
+    port:
+      description: The port.
+      type: int
+    result:
+      description:
+        - V(open), or V(refused) where nothing listens yet; both mean that no firewall is in the way.
+        - V(unreachable), as firewalld answers for a port that it closes, V(timeout), or V(unresolved) for a name without an address.
+      type: str
 resolved:
   description: Each of O(resolve) with its address, null when it has none.
   returned: success
@@ -394,6 +425,7 @@ def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Place
         "config": host_facts.config_file(parameters["config_path"]),
         "store": _store(runner, parameters["store_path"], places.proc, timeout),
         "firewalld": host_facts.firewalld(runner, timeout),
+        "probes": host_facts.probe_ports(runner, parameters["probe"], timeout),
         "resolved": {name: host_facts.resolve(runner, name, timeout) for name in parameters["resolve"]},
     }
 
@@ -459,6 +491,12 @@ def main() -> None:
             "image": {"type": "str"},
             "ports": {"type": "list", "elements": "int", "default": []},
             "resolve": {"type": "list", "elements": "str", "default": []},
+            "probe": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {"host": {"type": "str", "required": True}, "port": {"type": "int", "required": True}},
+            },
             "controller_time": {"type": "float"},
             "timeout": {"type": "int", "default": 10},
         },

@@ -25,7 +25,6 @@ HOST = {
     "clock": {"skew_s": 0.4},
     "store": {"answers": True, "exists": True, "root_fs": False, "source": "172.16.33.106:/data/models"},
     "resolved": {"172.16.33.106": "172.16.33.106"},
-    "probes": [],
     "container": None,
 }
 EXPECT = {
@@ -76,7 +75,7 @@ def test_missing_npu_is_told_from_a_missing_device_node():
     del npu["chips"][3]
     npu["chips"][0]["device"] = None
     assert told(npu=npu) == [
-        ("npu_count", "fail", "6 of 8 NPUs are usable: NPU 0 has no device node; npu-smi lists 7 (NPU 0, 1, 2, 4, 5, 6, 7)")
+        ("npu_count", "fail", "6 of 8 NPUs are usable: NPU 0 has no device node; npu-smi lists 7 NPUs (0, 1, 2, 4, 5, 6, 7)")
     ]
 
 
@@ -86,13 +85,35 @@ def test_host_without_npus_is_refused_unless_none_are_expected():
     assert told(npu=npu, expected_npus=0) == []
 
 
+def test_first_problem_of_a_silent_driver_is_told_with_who_holds_the_npus():
+    holders = {
+        "processes": [{"pid": 7, "name": "python3", "container_id": None}, {"pid": 9, "name": "vllm", "container_id": "3f5b"}],
+        "containers": [{"name": "vllm"}],
+    }
+    npu = changed(NPU, chips=[], problems=["The device is used. Stop it.", "No node."], ok=False, holders=holders)
+    assert told(npu=npu) == [
+        ("npu_smi", "fail", "0 of 8 NPUs are usable: The device is used. Stop it. Held by the container vllm, python3 (pid 7)")
+    ]
+
+
+def test_privileged_container_is_a_warning_and_one_with_npus_a_failure():
+    holders = [{"container": "monitor", "npus": [0, 1], "via": "privileged"}, {"container": "vllm", "npus": [1], "via": "environment"}]
+    assert told(changed(HOST, npu_holders=holders)) == [
+        ("npu_holders", "warn", "the privileged container monitor can open every NPU; expected GPUStack alone to use them"),
+        ("npu_holders", "fail", "the container vllm holds NPU 1; an NPU serves one container"),
+    ]
+    assert told(changed(HOST, npu_holders=holders), worker=False) == []
+
+
 def test_old_driver_is_refused_with_both_versions():
     assert told(npu=changed(NPU, driver_version="23.0.7")) == [
         ("driver_version", "fail", "the driver is 23.0.7; GPUStack 0.7.1's image needs 24.1.rc2 or newer")
     ]
 
 
-@pytest.mark.parametrize("older, newer", [("24.1.rc2", "24.1.rc3"), ("24.1.rc3.7", "24.1.0"), ("24.1.1", "25.0.rc1"), ("25.5.1", "25.5.1.1")])
+@pytest.mark.parametrize(
+    "older, newer", [("24.1.rc2", "24.1.rc3"), ("24.1.rc3.7", "24.1.0"), ("24.1.1", "25.0.rc1"), ("25.5.1", "25.5.1.1")]
+)
 def test_driver_versions_sort_as_the_vendor_means_them(older, newer):
     assert preflight.driver_key(older) < preflight.driver_key(newer.upper())
 
@@ -104,19 +125,18 @@ def test_docker_missing_stopped_and_old_are_three_findings():
     assert told(changed(HOST, docker=changed(docker, server_version="18.09.0")))[0][2].startswith("Docker Engine is 18.09.0")
 
 
-def test_port_holder_clock_store_and_closed_port_are_all_found_at_once():
+def test_port_holder_clock_and_store_are_all_found_at_once():
     host = changed(
         HOST,
         listeners=[
             {"port": 8080, "pid": 7, "process": "java", "container": None, "ours": False},
             {"port": 10150, "pid": 9, "process": "python", "container": "gpustack", "ours": True},
         ],
-        npu_holders=[{"container": "vllm", "npus": [0, 1]}],
+        npu_holders=[{"container": "vllm", "npus": [0, 1], "via": "devices"}],
         clock={"skew_s": -90.0},
         store={"answers": False, "exists": None, "root_fs": False, "source": "nfs:/m"},
-        probes=[{"host": "atlas1", "port": 8080, "result": "unreachable"}],
     )
-    assert [check for check, _result, _text in told(host)] == ["ports", "npu_holders", "clock", "store", "firewall"]
+    assert [check for check, _result, _text in told(host)] == ["ports", "npu_holders", "clock", "store"]
     assert "port 8080 is taken by java (pid 7); GPUStack needs it" in [text for _check, _result, text in told(host)]
 
 
@@ -125,67 +145,190 @@ def test_check_is_skipped_by_its_name():
 
 
 def test_unreachable_and_unreadable_hosts_are_findings_like_others():
-    assert told({"unreachable": True})[0][:2] == ("reachable", "fail")
+    unreachable = {
+        "unreachable": True,
+        "msg": "Failed to connect to the host via ssh: ssh: connect to host 10.0.0.9 port 22: No route to host",
+    }
+    assert told(unreachable) == [("reachable", "fail", "it cannot be reached over SSH (No route to host)")]
     assert told({"failed": True, "module_stderr": "bash: python3: not found"})[0][2] == "could not be examined: bash: python3: not found"
 
 
 def summary(reports: dict[str, list], groups=None, settings=None, **hostvars) -> dict:
     hosts = list(reports)
     groups = groups or {"gpustack_server": hosts[:1], "gpustack_worker": hosts}
-    variables = {host: {"ascend_driver_check_report": reports[host], **hostvars.get(host, {})} for host in hosts}
-    return preflight.preflight_summary(hosts, variables, groups, {"skip": [], "known": ["gpustack_port", "gpustack_address", "gpustack_worker_name", "ascend_driver_check_report"], "continue": False, **(settings or {})})
+    variables = {host: {"ascend_driver_check_report": reports.get(host, []), **hostvars.get(host, {})} for host in [*hosts, *hostvars]}
+    known = [f"gpustack_{name}" for name in ("port", "address", "worker_name", "worker_config")] + ["ascend_driver_check_report"]
+    return preflight.preflight_summary(
+        hosts, variables, groups, {"skip": [], "known": known, "continue": False, "limit": "", **(settings or {})}
+    )
 
 
 BAD = preflight.finding("clock", "fail", "its clock is off", "Run chronyd.")
+ODD = preflight.finding("npu_table", "warn", "one line is odd", "Look.")
 
 
 def test_equal_findings_are_grouped_and_the_limit_that_passes_ends_the_report():
-    found = summary({"atlas1": [], "atlas2": [BAD], "atlas3": [BAD]})
-    assert found["lines"] == ["FAIL [clock] atlas2, atlas3: its clock is off. Run chronyd."]
+    found = summary({"atlas1": [ODD], "atlas2": [BAD], "atlas3": [BAD]})
     assert found["stop"] and found["bad_hosts"] == []
     assert found["verdict"].splitlines() == [
-        "Preflight found 1 problems on 2 of 3 hosts:",
+        "Preflight found 1 problem on 2 of 3 hosts:",
         "FAIL [clock] atlas2, atlas3: its clock is off. Run chronyd.",
         "The others would pass: --limit '!atlas2,!atlas3'",
+    ]
+    assert found["report"].splitlines() == [
+        "Preflight found 1 warning on 1 of 3 hosts:",
+        "WARN [npu_table] atlas1: one line is odd. Look.",
+    ]
+    assert found["stats"] == {
+        "hosts": 3,
+        "bad_hosts": ["atlas2", "atlas3"],
+        "findings": [{"host": "atlas1", **ODD}, {"host": "atlas2", **BAD}, {"host": "atlas3", **BAD}],
+    }
+
+
+def test_limit_that_passes_keeps_the_limit_of_this_run():
+    found = summary({"atlas2": [], "atlas3": [BAD]}, groups={"gpustack_server": ["atlas1"]}, settings={"limit": "atlas2,atlas3"}, atlas1={})
+    assert found["verdict"].splitlines()[-1] == "The others would pass: --limit 'atlas2,atlas3,!atlas3'"
+
+
+def test_server_or_all_hosts_unfit_leaves_no_limit_that_would_pass():
+    groups = {"gpustack_server": ["atlas1"]}
+    ends = [
+        summary(reports, groups, atlas1={})["verdict"].splitlines()[-1] for reports in ({"atlas1": [BAD], "atlas2": []}, {"atlas2": [BAD]})
+    ]
+    assert ends == [
+        "The server or the store is among them (atlas1): nothing can go on without it.",
+        "FAIL [clock] atlas2: its clock is off. Run chronyd.",
     ]
 
 
 def test_bad_workers_are_left_out_when_told_to_go_on_but_never_the_server():
-    assert summary({"atlas1": [], "atlas2": [BAD]}, settings={"continue": True})["bad_hosts"] == ["atlas2"]
-    assert not summary({"atlas1": [], "atlas2": [BAD]}, settings={"continue": True})["stop"]
+    found = summary({"atlas1": [], "atlas2": [BAD, ODD]}, settings={"continue": True})
+    assert (found["bad_hosts"], found["stop"]) == (["atlas2"], False)
+    assert found["report"].splitlines() == [
+        "Preflight found 1 problem and 1 warning on 1 of 2 hosts:",
+        "FAIL [clock] atlas2: its clock is off. Run chronyd.",
+        "WARN [npu_table] atlas2: one line is odd. Look.",
+    ]
     assert summary({"atlas1": [BAD], "atlas2": []}, settings={"continue": True})["stop"]
+
+
+def told_of_inventory(found: dict) -> list[str]:
+    return [line for line in found["verdict"].splitlines() if line.startswith("FAIL")]
 
 
 def test_two_hosts_with_one_address_or_worker_name_are_refused():
     found = summary({"atlas1": [], "atlas2": []}, atlas1={"ansible_host": "10.0.0.1"}, atlas2={"gpustack_address": "10.0.0.1"})
-    assert found["lines"] == ["FAIL [address] atlas1, atlas2: gpustack_address 10.0.0.1 is shared by atlas1, atlas2. Give each host an address of its own."]
+    assert told_of_inventory(found) == [
+        "FAIL [address] atlas1, atlas2: gpustack_address 10.0.0.1 is shared by atlas1, atlas2. Give each host an address of its own."
+    ]
     found = summary({"atlas1": [], "atlas2": []}, atlas1={"gpustack_worker_name": "w"}, atlas2={"gpustack_worker_name": "w"})
-    assert found["lines"][0].startswith("FAIL [worker_name] atlas1, atlas2")
+    assert told_of_inventory(found) == [
+        "FAIL [worker_name] atlas1, atlas2: gpustack_worker_name w is shared by atlas1, atlas2. Give each worker a name of its own."
+    ]
+
+
+def test_address_shared_with_a_host_outside_the_limit_is_found_and_one_shared_outside_is_not():
+    groups = {"gpustack_server": ["atlas1"], "gpustack_worker": ["atlas2", "atlas3"]}
+    shared = {name: {"ansible_host": "10.0.0.1"} for name in ("atlas2", "atlas3")}
+    assert summary({"atlas2": []}, groups, atlas1={}, **shared)["stats"]["bad_hosts"] == ["atlas2"]
+    assert summary({"atlas1": []}, groups, **shared)["stats"]["findings"] == []
 
 
 def test_loopback_is_refused_as_soon_as_there_are_two_hosts():
-    assert summary({"atlas1": []}, atlas1={"ansible_host": "127.0.0.1"})["lines"] == []
-    assert "127.0.0.1, which other hosts cannot reach" in summary({"atlas1": [], "atlas2": []}, atlas1={"ansible_host": "127.0.0.1"})["lines"][0]
+    local = {"ansible_host": "127.0.0.1"}
+    assert told_of_inventory(summary({"atlas1": []}, atlas1=local)) == []
+    assert told_of_inventory(summary({"atlas1": [], "atlas2": []}, atlas1=local)) == [
+        "FAIL [address] atlas1: gpustack_address is 127.0.0.1, which other hosts cannot reach. "
+        "Set gpustack_address to the one that they use."
+    ]
 
 
 def test_no_server_or_two_are_refused():
-    assert "holds no host; expected exactly one" in summary({"atlas1": []}, groups={"gpustack_worker": ["atlas1"]})["lines"][0]
+    assert told_of_inventory(summary({"atlas1": []}, groups={"gpustack_worker": ["atlas1"]})) == [
+        "FAIL [inventory] atlas1: the group gpustack_server holds no host; expected exactly one. Correct the inventory."
+    ]
     found = summary({"atlas1": [], "atlas2": []}, groups={"gpustack_server": ["atlas1", "atlas2"]}, settings={"continue": True})
-    assert found["stop"] and "holds atlas1, atlas2; expected exactly one" in found["lines"][0]
+    assert found["stop"]
+    assert told_of_inventory(found) == [
+        "FAIL [inventory] atlas1, atlas2: the group gpustack_server holds atlas1, atlas2; expected exactly one. Correct the inventory."
+    ]
 
 
-def test_shared_hostname_is_only_a_warning():
+def test_shared_hostname_is_only_a_warning_and_can_be_skipped():
     seen = {"__ascend_driver_check_host": {"hostname": "localhost.localdomain"}}
     found = summary({"atlas1": [], "atlas2": []}, atlas1=seen, atlas2=seen)
-    assert found["lines"][0].startswith("WARN [hostname] atlas1, atlas2: the hostname localhost.localdomain is shared")
+    assert found["report"].splitlines()[1:] == [
+        "WARN [hostname] atlas1, atlas2: the hostname localhost.localdomain is shared by atlas1, atlas2. "
+        "Harmless here, since workers have names of their own; hostnamectl set-hostname tells them apart."
+    ]
     assert not found["stop"]
+    assert summary({"atlas1": [], "atlas2": []}, settings={"skip": ["hostname"]}, atlas1=seen, atlas2=seen)["report"] == ""
 
 
 def test_misspelt_variable_is_named_with_the_one_that_is_meant():
     found = summary({"atlas1": []}, atlas1={"gpustack_prot": 80, "gpustack_port": 8080})
-    assert found["lines"] == ["WARN [variables] atlas1: gpustack_prot is no variable of this collection. Did you mean gpustack_port?"]
+    assert found["report"].splitlines()[1:] == [
+        "WARN [variables] atlas1: gpustack_prot is no variable of this collection. Did you mean gpustack_port?"
+    ]
 
 
 def test_findings_of_a_hand_made_container_join_the_others():
     found = summary({"atlas1": []}, atlas1={"__gpustack_takeover_problems": ["--debug would be lost."]})
-    assert found["lines"] == ["FAIL [takeover] atlas1: --debug would be lost."]
+    assert told_of_inventory(found) == ["FAIL [takeover] atlas1: --debug would be lost."]
+
+
+GROUPS = {"gpustack_server": ["atlas1"], "gpustack_worker": ["atlas1", "atlas2", "atlas3"]}
+ADDRESSES = {f"atlas{number}": {"ansible_host": f"10.0.0.{number}"} for number in (1, 2, 3)}
+
+
+def test_workers_probe_the_server_and_the_server_the_workers_of_the_play():
+    variables = {
+        **ADDRESSES,
+        "atlas1": {"ansible_host": "10.0.0.1", "gpustack_port": "80"},
+        "atlas3": {"ansible_host": "10.0.0.3", "gpustack_worker_config": {"worker_port": 9000, "service_port_range": "50000-50010"}},
+    }
+    probes = {host: preflight.firewall_probes(host, list(variables), variables, GROUPS) for host in variables}
+    assert probes == {
+        "atlas1": [
+            {"host": "10.0.0.2", "port": 10150},
+            {"host": "10.0.0.2", "port": 40000},
+            {"host": "10.0.0.3", "port": 9000},
+            {"host": "10.0.0.3", "port": 50000},
+        ],
+        "atlas2": [{"host": "10.0.0.1", "port": 80}],
+        "atlas3": [{"host": "10.0.0.1", "port": 80}],
+    }
+    assert preflight.firewall_probes("atlas1", ["atlas1", "atlas2"], variables, GROUPS) == probes["atlas1"][:2]
+
+
+def probed(*probes: tuple[str, int, str]) -> dict:
+    return {"__ascend_driver_check_host": {"probes": [{"host": host, "port": port, "result": result} for host, port, result in probes]}}
+
+
+def test_closed_ports_are_a_finding_of_the_workers_which_can_be_left_out():
+    reports = {"atlas1": [], "atlas2": [], "atlas3": []}
+    seen = {
+        "atlas1": probed(
+            ("10.0.0.2", 10150, "refused"), ("10.0.0.2", 40000, "open"), ("10.0.0.3", 10150, "timeout"), ("10.0.0.3", 40000, "timeout")
+        ),
+        "atlas2": probed(("10.0.0.1", 8080, "unreachable")),
+        "atlas3": probed(("10.0.0.1", 8080, "open")),
+    }
+    found = summary(reports, GROUPS, **{host: {**ADDRESSES[host], **seen[host]} for host in reports})
+    assert found["verdict"].splitlines() == [
+        "Preflight found 2 problems on 2 of 3 hosts:",
+        "FAIL [firewall] atlas2: it cannot reach port 8080 of the server atlas1 (unreachable). "
+        "Run on atlas1: firewall-cmd --add-port=8080/tcp && firewall-cmd --runtime-to-permanent; or set gpustack_firewall: disable.",
+        "FAIL [firewall] atlas3: port 10150 and port 40000 cannot be reached from the server atlas1 (timeout). "
+        "Run on it: firewall-cmd --add-port=10150/tcp --add-port=40000-40063/tcp && firewall-cmd --runtime-to-permanent; "
+        "or set gpustack_firewall: disable.",
+        "The others would pass: --limit '!atlas2,!atlas3'",
+    ]
+
+
+def test_dead_worker_is_not_said_to_have_closed_ports():
+    dead = preflight.finding("reachable", "fail", "it cannot be reached over SSH", "Start it.")
+    seen = {"atlas1": probed(("10.0.0.3", 10150, "unreachable"))}
+    found = summary({"atlas1": [], "atlas3": [dead]}, GROUPS, **{host: {**ADDRESSES[host], **seen.get(host, {})} for host in ADDRESSES})
+    assert [(item["host"], item["check"]) for item in found["stats"]["findings"]] == [("atlas3", "reachable")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 
 import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils import host_facts
@@ -351,9 +352,28 @@ PARAMETERS = {
     "image": "gpustack/gpustack:v0.7.1-npu",
     "ports": [8080],
     "resolve": ["172.16.33.107"],
+    "probe": [],
     "controller_time": 990.0,
     "timeout": 10,
 }
+
+
+def test_ports_that_answer_are_told_from_those_nobody_listens_on():
+    with socket.create_server(("127.0.0.1", 0)) as open_one, socket.create_server(("127.0.0.1", 0)) as closed_one:
+        open_port, closed_port = open_one.getsockname()[1], closed_one.getsockname()[1]
+        closed_one.close()
+        targets = [("node1", open_port), ("127.0.0.1", closed_port), ("127.0.0.1", 99999), ("no-such-host", 80)]
+        names = {"getent ahostsv4 node1": Result(0, "127.0.0.1 STREAM node1\n"), "getent": Result(2)}
+        found = host_facts.probe_ports(answers(names), [{"host": host, "port": port} for host, port in targets], 10)
+    assert [(each["host"], each["port"]) for each in found] == targets
+    assert [each["result"] for each in found] == ["open", "refused", "unreachable", "unresolved"]
+
+
+def test_more_ports_than_fit_at_once_are_all_probed():
+    with socket.create_server(("127.0.0.1", 0), backlog=4096) as server:
+        targets = [{"host": f"127.0.{number // 250}.{number % 250 + 1}", "port": server.getsockname()[1]} for number in range(600)]
+        results = [each["result"] for each in host_facts.probe_ports(answers({}), targets, 10)]
+    assert (results[0], results[1:]) == ("open", ["refused"] * 599)
 
 
 def places(tmp_path, proc):
@@ -418,6 +438,7 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
             "writable": None,
         },
         "firewalld": {"installed": False, "running": False, "enabled": False},
+        "probes": [],
         "resolved": {"172.16.33.107": "172.16.33.107"},
     }
 
