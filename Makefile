@@ -23,3 +23,65 @@ $(VENV)/.done:
 	  { tail -20 $(CACHE)/venv.log; rm -rf $(VENV); exit 1; }
 	@ln -sfn $(VENV) $(CACHE)/venv-dev
 	@touch $@
+
+# ---- the demo: five simulated servers, one real cluster -----------------------------------------------------------------
+
+PAGE_PORT := $(or $(LAB_PAGE_PORT),18080)
+
+.PHONY: demo
+demo: venv ## five simulated Atlas servers, and a real GPUStack cluster on them
+	@lab/lab up 5
+	@start=$$SECONDS; ansible-playbook -i inventories/lab/hosts.yml site.yml && \
+	  echo "==> site.yml: $$((SECONDS - start)) s"
+	@echo "==> GPUStack page: http://127.0.0.1:$(PAGE_PORT), user admin; its initial password, valid until the first login:"
+	@echo "    lab/lab exec atlas1 docker exec gpustack cat /var/lib/gpustack/initial_admin_password"
+	@echo "    To remove it all: make clean"
+
+.PHONY: clean
+clean: ## remove the demo's and the tests' servers, networks, volumes and processes; keep the cache
+	@lab/lab down
+	@$(TEST_LAB) lab/lab clean
+	@rm -rf .ansible .pytest_cache .ruff_cache .hypothesis .molecule
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## also the cache
+	@rm -rf $(CACHE)
+
+# ---- tests ----------------------------------------------------------------------------------------------------------------
+
+# The tests' servers have a name and a network of their own, so that a demo beside them is left alone.
+TEST_LAB := LAB_NAME=ascend-gpustack-test LAB_NET=$(or $(TEST_LAB_NET),198.18.34) LAB_PAGE_PORT=$(or $(TEST_LAB_PAGE_PORT),18134)
+SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+
+.PHONY: lint
+lint: venv ## form: ansible-lint (production), yamllint, ruff
+	@ruff check . && ruff format --check .
+	@yamllint --strict .
+	@ansible-lint --offline -q
+
+.PHONY: unit
+unit: venv ## parsers, filters and modules, without a host
+	@pytest tests/unit
+
+.PHONY: molecule
+molecule: venv $(SCENARIOS:%=molecule-%) ## every scenario on the simulated servers
+	@$(TEST_LAB) lab/lab down
+
+.PHONY: molecule-%
+molecule-%: venv
+	@echo "==> scenario $*"
+	@$(TEST_LAB) molecule test -s $* --destroy=never
+
+.PHONY: test
+test: venv ## all of it; prints what each part took, and leaves nothing behind
+	@tests/run lint unit lab $(SCENARIOS:%=molecule-%)
+
+.PHONY: lab
+lab: ## the servers' images for the tests, and empty servers
+	@$(TEST_LAB) lab/lab reset 5
+
+.PHONY: test-down
+test-down:
+	@$(TEST_LAB) lab/lab down
+	@$(TEST_LAB) lab/lab engine-stop

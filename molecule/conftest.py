@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import subprocess
+import tempfile
 from dataclasses import dataclass
 
 import pytest
@@ -41,9 +42,13 @@ def run_playbook(name: str, *args: str, variables: dict | None = None, **environ
     """Run a playbook of the collection against the lab, as an operator would; variables become extra variables."""
     command = ["ansible-playbook", "-i", "inventories/lab/hosts.yml", f"playbooks/{name}.yml", *args]
     if variables:
-        command += ["--extra-vars", json.dumps(variables)]
-    env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", **environment}
+        given = pathlib.Path(tempfile.mkstemp(suffix=".json")[1])
+        given.write_text(json.dumps(variables))
+        command += ["--extra-vars", f"@{given}"]
+    env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1", **environment}
     done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if variables:
+        given.unlink()
     print(done.stdout)
     return Run(done.returncode, done.stdout)
 
@@ -77,7 +82,7 @@ def token(atlas) -> str:
 
 @pytest.fixture
 def api(atlas, token):
-    """A function from a path of GPUStack's API to its answer, asked on the server with the cluster token, by way of curl's standard input."""
+    """A function from a path of GPUStack's API to its answer, asked on the server with the cluster token."""
 
     def ask(path: str, method: str = "GET", body: dict | None = None) -> dict:
         url = f"http://127.0.0.1:8080/v1/{path}"

@@ -1,0 +1,74 @@
+"""Growing a cluster, told in the order in which an operator does it."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import HOSTS, inspect, lab, run_playbook
+
+OLD = HOSTS[:4]
+
+
+@pytest.fixture(scope="module")
+def first_run():
+    return run_playbook("site", "-vvv", "--diff", "--limit", "!atlas5")
+
+
+@pytest.fixture(scope="module")
+def joined(first_run, atlas):
+    """The fifth server joins while the other workers' SSH is off: what would contact them would fail."""
+    lab("up", "5")
+    before = {name: inspect(atlas(name))["State"]["StartedAt"] for name in OLD}
+    for name in OLD[1:]:
+        atlas(name).check_output("systemctl stop ssh.socket ssh.service 2>/dev/null || systemctl stop ssh sshd")
+    run = run_playbook("site", "--limit", "atlas5")
+    for name in OLD[1:]:
+        atlas(name).check_output("systemctl start ssh")
+    return run, before
+
+
+def test_four_servers_are_a_cluster_without_the_fifth(first_run, api):
+    assert first_run.rc == 0
+    assert "4 of 4 workers ready, 32 NPUs" in first_run.text
+
+
+def test_run_that_prints_everything_prints_no_secret(first_run, atlas, token):
+    password = atlas("atlas1").check_output("docker exec gpustack cat /var/lib/gpustack/initial_admin_password")
+    assert len(token) == 32 and len(password) >= 8
+    assert token not in first_run.output
+    assert password not in first_run.output
+    assert "docker exec gpustack cat /var/lib/gpustack/initial_admin_password" in first_run.text
+
+
+def test_fifth_server_joins_alone(joined, api):
+    run, _before = joined
+    assert run.rc == 0, run.output
+    assert sorted(run.recap) == ["atlas5"]
+    workers = {worker["name"]: worker["state"] for worker in api("workers?perPage=100")["items"]}
+    assert workers == dict.fromkeys(HOSTS, "ready")
+
+
+def test_nothing_elsewhere_was_restarted(joined, atlas):
+    _run, before = joined
+    assert {name: inspect(atlas(name))["State"]["StartedAt"] for name in OLD} == before
+
+
+def test_changed_variable_restarts_each_container_once_and_one_at_a_time(joined, atlas):
+    since = atlas("atlas2").check_output("date +%s.%N")
+    changed = {"disable_rpc_servers": True, "system_reserved": {"ram": 3, "vram": 1}}
+    run = run_playbook("workers", variables={"gpustack_worker_config": changed})
+    assert run.rc == 0, run.output
+    assert "container gpustack: restarted to read its configuration (system_reserved)" in run.text
+    happened = {name: events(atlas(name), since) for name in HOSTS[1:]}
+    assert {name: [what for what, _when in seen] for name, seen in happened.items()} == dict.fromkeys(HOSTS[1:], ["start", "healthy"])
+    turns = sorted([when for _what, when in seen] for seen in happened.values())
+    for (_started, healthy), (next_started, _healthy) in zip(turns, turns[1:]):
+        assert next_started > healthy
+
+
+def events(host, since: str) -> list[tuple[str, int]]:
+    """The engine's own record of when the container started and became healthy, in nanoseconds."""
+    until = host.check_output("date +%s.%N")
+    words = f"docker events --since {since} --until {until} --filter container=gpustack"
+    lines = host.check_output(words + " --format '{{.Action}} {{.TimeNano}}'").splitlines()
+    seen = [(line.rsplit(" ", 1)[0].split(": ")[-1], int(line.rsplit(" ", 1)[1])) for line in lines]
+    return [(what, when) for what, when in seen if what in ("start", "healthy")]
