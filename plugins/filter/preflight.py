@@ -351,7 +351,7 @@ def firewall_findings(hosts: list[str], hostvars: Any, groups: dict) -> list[tup
             ports = " and ".join(f"port {probe['port']}" for probe in closed)
             needed = [f"{_worker_port(host, hostvars)}/tcp", f"{_service_ports(host, hostvars)}/tcp"]
             text = f"{ports} cannot be reached from the server {server} ({closed[0]['result']})"
-            found.append((host, finding("firewall", "fail", text, _opening(needed, "on it"))))
+            found.append((host, finding("firewall", "fail", text, _opening(needed, "there"))))
     return found
 
 

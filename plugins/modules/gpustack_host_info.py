@@ -370,6 +370,7 @@ probes:
       description:
         - V(open), or V(refused) where nothing listens yet; both mean that no firewall is in the way.
         - V(unreachable), as firewalld answers for a port that it closes, V(timeout), or V(unresolved) for a name without an address.
+        - A firewall that answers with "port unreachable" is told from V(refused) by root alone, one that resets connections by nobody.
       type: str
 resolved:
   description: Each of O(resolve) with its address, null when it has none.

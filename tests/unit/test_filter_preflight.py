@@ -321,7 +321,7 @@ def test_closed_ports_are_a_finding_of_the_workers_which_can_be_left_out():
         "FAIL [firewall] atlas2: it cannot reach port 8080 of the server atlas1 (unreachable). "
         "Run on atlas1: firewall-cmd --add-port=8080/tcp && firewall-cmd --runtime-to-permanent; or set gpustack_firewall: disable.",
         "FAIL [firewall] atlas3: port 10150 and port 40000 cannot be reached from the server atlas1 (timeout). "
-        "Run on it: firewall-cmd --add-port=10150/tcp --add-port=40000-40063/tcp && firewall-cmd --runtime-to-permanent; "
+        "Run there: firewall-cmd --add-port=10150/tcp --add-port=40000-40063/tcp && firewall-cmd --runtime-to-permanent; "
         "or set gpustack_firewall: disable.",
         "The others would pass: --limit '!atlas2,!atlas3'",
     ]

@@ -369,6 +369,28 @@ def test_ports_that_answer_are_told_from_those_nobody_listens_on():
     assert [each["result"] for each in found] == ["open", "refused", "unreachable", "unresolved"]
 
 
+IP4 = bytes.fromhex("45c00050 a1b20000 4001 0000 ac10256b ac10256a".replace(" ", ""))
+TCP_TO_8080 = bytes.fromhex("c350 1f90 00000001 00000000 a002 faf0 0000 0000".replace(" ", ""))
+
+
+def icmp4(kind=3, protocol=6):
+    sent = bytes.fromhex("4500003c1c464000 40") + bytes([protocol]) + bytes.fromhex("0000 ac10256a ac10256b".replace(" ", ""))
+    return IP4 + bytes([kind, 3, 0, 0, 0, 0, 0, 0]) + sent + TCP_TO_8080
+
+
+def test_rejection_by_a_firewall_names_the_connection_that_it_is_about():
+    sent6 = bytes.fromhex("6000000000140640" + "fd00000000000000000000000000000a" + "fd00000000000000000000000000000b") + TCP_TO_8080
+    assert host_facts.rejected_target(icmp4(), socket.AF_INET) == ("172.16.37.107", 8080)
+    assert host_facts.rejected_target(bytes([1, 4, 0, 0, 0, 0, 0, 0]) + sent6, socket.AF_INET6) == ("fd00::b", 8080)
+
+
+@pytest.mark.parametrize(
+    "packet", [icmp4(kind=8), icmp4(protocol=17), icmp4()[:50], IP4[:9], b""], ids=["ping", "udp", "cut", "header", "empty"]
+)
+def test_other_messages_reject_nothing(packet):
+    assert host_facts.rejected_target(packet, socket.AF_INET) is None
+
+
 def test_more_ports_than_fit_at_once_are_all_probed():
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as server:
         targets = [{"host": f"127.0.{number // 250}.{number % 250 + 1}", "port": server.getsockname()[1]} for number in range(600)]
