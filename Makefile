@@ -39,8 +39,8 @@ demo: venv ## five simulated Atlas servers, and a real GPUStack cluster on them
 
 .PHONY: clean
 clean: ## remove the demo's and the tests' servers, networks, volumes and processes; keep the cache
-	@lab/lab down
-	@$(TEST_LAB) lab/lab clean
+	@$(TEST_LAB) lab/lab down
+	@lab/lab clean
 	@rm -rf .ansible .pytest_cache .ruff_cache .hypothesis .molecule
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

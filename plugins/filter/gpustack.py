@@ -58,7 +58,10 @@ def _container_refusals(present: dict | None, version: str, container: str, name
 
 def _store_refusals(store: dict, models_dir: str, name: str) -> list[str]:
     if not store["answers"]:
-        return [f"{name}: the model store {models_dir} does not answer ({store['source']}); expected a live file system. Check the server that exports it."]
+        return [
+            f"{name}: the model store {models_dir} does not answer ({store['source']}); expected a live file system. "
+            "Check the server that exports it."
+        ]
     if not store["exists"]:
         return [f"{name}: the model store {models_dir} does not exist; expected a mounted directory. Mount it, or set gpustack_models_dir."]
     return []
@@ -169,7 +172,10 @@ def rename_problems(info: dict, old: str, new: str) -> list[str]:
     naming = sorted(model["name"] for model in info["models"] if _names_worker(model, old))
     if not naming:
         return []
-    return [f"the models {', '.join(naming)} name the worker {old!r}, which would be called {new!r}. {keep}, or free the models of their selectors first."]
+    return [
+        f"the models {', '.join(naming)} name the worker {old!r}, which would be called {new!r}. "
+        f"{keep}, or free the models of their selectors first."
+    ]
 
 
 def _names_worker(model: dict, worker: str) -> bool:

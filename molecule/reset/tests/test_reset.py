@@ -91,6 +91,12 @@ def test_reset_of_data_leaves_what_the_operator_put_on_the_store(site, atlas):
     assert run_playbook("reset", *TWO, variables={"gpustack_reset_confirm": True}).recap["atlas1"]["changed"] == 0
 
 
+def test_worker_is_removed_even_when_the_server_is_gone(site, atlas):
+    run = run_playbook("reset", "--limit", "atlas2", variables={"gpustack_reset_confirm": True})
+    assert run.rc == 0, run.output
+    assert "atlas2: GPUStack on atlas1 could not be asked (there is no container gpustack on this host" in run.text
+
+
 def test_container_made_by_hand_is_not_removed(site, atlas):
     host = atlas("atlas2")
     image = host.check_output("docker images --format '{{.Repository}}:{{.Tag}}' | grep v0.7.1")
