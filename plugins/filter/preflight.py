@@ -421,7 +421,7 @@ def _report(problems: list[tuple[str, dict]], hosts: list[str]) -> str:
         if host not in names:
             names.append(host)
     lines = [
-        f"{result.upper()} [{check}] {', '.join(names)}: {message}. {remedy}".rstrip()
+        f"{result.upper()} [{check}] {', '.join(names)}: {message}{'' if message.endswith('?') else '.'} {remedy}".rstrip()
         for (result, check, message, remedy), names in grouped.items()
     ]
     if not lines:

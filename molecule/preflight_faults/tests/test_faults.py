@@ -1,0 +1,228 @@
+"""What preflight tells an operator of each fault, word for word, with several faults on several hosts in one run."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+from conftest import HOSTS, Run, lab
+
+ONE_HOSTNAME = (
+    f"WARN [hostname] {', '.join(HOSTS)}: the hostname localhost.localdomain is shared by {', '.join(HOSTS)}. "
+    "Harmless here, since workers have names of their own; hostnamectl set-hostname tells them apart."
+)
+REBOOT = (
+    "Reboot the host if the driver, its firmware or the kernel was updated since the last start; otherwise check "
+    r"'lsmod | grep -E drv_\|asdrv_', 'ls -l /dev/davinci_manager', and run as root. "
+)
+NO_NPUS = "A host without NPUs needs ascend_driver_check_expected_npus: 0."
+VITAL = "The server or the store is among them (atlas1): nothing can go on without it."
+
+
+def silent(host: str, problem: str) -> str:
+    return f"FAIL [npu_smi] {host}: 0 of 8 NPUs are usable: {problem}{NO_NPUS}"
+
+
+def findings(run: Run) -> list[str]:
+    """The report's lines, each once, without the hostname that all of the lab's hosts share."""
+    lines = (line.strip() for line in run.output.splitlines())
+    told = (line for line in lines if re.match(r"(FAIL|WARN) \[|The (others|server or)", line))
+    return list(dict.fromkeys(line for line in told if not line.startswith("WARN [hostname]")))
+
+
+@pytest.fixture
+def on(atlas):
+    """A function that runs commands on a host. At the end all hosts are healed."""
+    yield lambda name, *commands: [atlas(name).check_output(command) for command in commands]
+    for name in HOSTS:
+        atlas(name).check_output("npu-sim reset")
+
+
+@pytest.fixture
+def host_variables(tmp_path):
+    """A function that writes an inventory with variables of single hosts, and returns the arguments that add it."""
+
+    def write(**variables: dict) -> list[str]:
+        path = tmp_path / "hosts.yml"
+        path.write_text(yaml.safe_dump({"all": {"hosts": variables}}))
+        return ["-i", str(path)]
+
+    return write
+
+
+def test_broken_drivers_are_told_apart_and_handed_to_whoever_started_the_run(playbook, on):
+    for name, fault in zip(HOSTS, ("error 8005", "error 8020", "error 9005", "error libs", "garbage on")):
+        on(name, f"npu-sim set {fault}")
+    run = playbook("preflight", ANSIBLE_SHOW_CUSTOM_STATS="1")
+    assert run.rc == 2
+    assert ONE_HOSTNAME in run.output
+    told = findings(run)
+    assert told[:4] + told[5:] == [
+        silent(
+            "atlas1",
+            "npu-smi fails with 'dcmi module initialize failed. ret is -8005': the driver can't be reached (its kernel module is not "
+            "loaded, its device nodes or libraries are not there, the user may not open them, or it was upgraded without a reboot). "
+            + REBOOT,
+        ),
+        silent(
+            "atlas2",
+            "npu-smi fails with 'dcmi model initialized failed, because the device is used. ret is -8020': another container holds an NPU, "
+            "and one that is held hides them all. Stop the container that holds it (holders lists those found), or give it other NPUs. ",
+        ),
+        silent(
+            "atlas3",
+            "npu-smi fails with 'npu get board type failed. ret is -9005': the board could not be read, which often follows from the "
+            "driver not being reachable. " + REBOOT,
+        ),
+        silent(
+            "atlas4",
+            "npu-smi fails with 'npu-smi: error while loading shared libraries: libc_sec.so: cannot open shared o…': a library of the "
+            "driver is not found. Check that /usr/local/Ascend/driver/lib64 is whole (reinstall the driver if not), and that its folders "
+            "common and driver are named in /etc/ld.so.conf.d or LD_LIBRARY_PATH. ",
+        ),
+        VITAL,
+    ]
+    assert told[4].startswith("FAIL [npu_smi] atlas5: 0 of 8 NPUs are usable: Line 1 of npu-smi info can't be read: '| 0 ")
+    assert told[4].endswith(f"'. An NPU may be missing from the list. Run 'npu-smi info' on the host and compare. {NO_NPUS}")
+    assert f"ascend_driver_check: bad_hosts: {' '.join(f'- {name}' for name in HOSTS)} findings: - check: npu_smi host: atlas1" in run.text
+
+
+def test_faulty_npus_and_a_dead_host_come_together_and_the_rest_passes(playbook, on):
+    on("atlas2", "npu-sim set hang on")
+    on("atlas3", "npu-sim set missing 3", "npu-sim set health 6 Alarm")
+    on("atlas4", "npu-sim set driver 23.0.7", "npu-sim set health 1 Warning", "npu-sim set health 4 Critical", "npu-sim set no-node 7")
+    on("atlas4", "rm /dev/hisi_hdc", "mv /etc/ascend_install.info /run")
+    lab("stop", "atlas5")
+    try:
+        run = playbook("preflight", variables={"ascend_driver_check_timeout": 5})
+        rest = playbook("preflight", "--limit", findings(run)[-1].split("'")[1])
+    finally:
+        lab("start", "atlas5")
+        on("atlas4", "mv /run/ascend_install.info /etc")
+    told = findings(run)
+    reason = re.search(r"atlas5: it cannot be reached over SSH \((No route to host|Connection timed out)\)", told[-2])[1]
+    assert (run.rc, rest.rc) == (2, 0)
+    assert told == [
+        silent(
+            "atlas2",
+            "npu-smi info did not end within 5 s and was killed: an NPU or its driver hangs. "
+            "Look at dmesg; a reboot of the host mends most. ",
+        ),
+        "FAIL [npu_count] atlas3: 6 of 8 NPUs are usable: NPU 6 health is Alarm (npu-smi info -t health -i 6); "
+        "npu-smi lists 7 NPUs (0, 1, 2, 4, 5, 6, 7). Repair it, or set ascend_driver_check_expected_npus: 6 for this host.",
+        "FAIL [npu_count] atlas4: 5 of 8 NPUs are usable: NPU 1 health is Warning (npu-smi info -t health -i 1); "
+        "NPU 4 health is Critical (npu-smi info -t health -i 4); NPU 7 has no device node. "
+        "Repair it, or set ascend_driver_check_expected_npus: 5 for this host.",
+        "FAIL [npu_devices] atlas4: /dev/hisi_hdc is missing; expected the driver's device nodes. "
+        "Load the driver: reboot, or reinstall it.",
+        "FAIL [driver_files] atlas4: /etc/ascend_install.info is missing; expected a whole driver installation. "
+        "Reinstall the Ascend driver.",
+        "FAIL [driver_version] atlas4: the driver is 23.0.7; GPUStack 0.7.1's image needs 24.1.rc2 or newer. "
+        "Upgrade the Ascend driver and firmware, or set ascend_driver_check_minimum_driver if you know better.",
+        f"FAIL [reachable] atlas5: it cannot be reached over SSH ({reason}). "
+        "Start it or correct ansible_host, or leave it out with --limit.",
+        "The others would pass: --limit '!atlas2,!atlas3,!atlas4,!atlas5'",
+    ]
+    # The dead host costs one connection's time limit, whatever follows.
+    assert run.output.count("UNREACHABLE!") == 1
+
+
+def test_docker_ports_holders_store_and_inventory_are_judged_and_a_bad_server_is_fatal_even_when_told_to_go_on(
+    playbook, on, host_variables
+):
+    on("atlas1", "systemctl stop docker.socket docker")
+    on("atlas2", "mv /usr/bin/docker /run/docker-away")
+    on("atlas3", "systemd-run -q --unit=squatter python3 -m http.server 10150")
+    on("atlas3", "timeout 20 bash -c 'until (</dev/tcp/127.0.0.1/10150) 2>/dev/null; do systemctl is-active -q squatter; done'")
+    image = "--entrypoint=sleep gpustack/gpustack:v0.7.1-npu infinity"
+    on("atlas4", f"docker run --detach --name=vllm --device=/dev/davinci0 --device=/dev/davinci1 {image}")
+    on("atlas4", f"docker run --detach --name=monitor --privileged {image}")
+    on("atlas5", "npu-sim set absent on")
+    added = host_variables(
+        atlas1={"gpustack_prot": 8081},
+        atlas2={"gpustack_address": "atlas-two"},
+        atlas3={"gpustack_address": "172.16.200.1", "ascend_driver_check_chip_name": "910B3"},
+        atlas4={"gpustack_address": "172.16.200.1"},
+        atlas5={"gpustack_models_dir": "/data/none"},
+    )
+    try:
+        run = playbook("preflight", *added, variables={"gpustack_preflight_continue": True})
+        pid = on("atlas3", "systemctl show --property=MainPID --value squatter")[0]
+    finally:
+        on("atlas1", "systemctl start docker")
+        on("atlas2", "mv /run/docker-away /usr/bin/docker")
+        on("atlas3", "systemctl stop squatter")
+        on("atlas4", "docker rm --force vllm monitor")
+    assert run.rc == 2
+    assert findings(run) == [
+        "WARN [npu_holders] atlas4: the privileged container monitor can open every NPU; expected GPUStack alone to use them. "
+        "Let it be if it only watches.",
+        "WARN [variables] atlas1: gpustack_prot is no variable of this collection. Did you mean gpustack_port?",
+        "FAIL [docker] atlas1: Docker Engine does not answer: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. "
+        "Is the docker daemon running? Run: systemctl start docker",
+        "FAIL [docker] atlas2: Docker is missing; expected Docker Engine 20.10.10 or newer. Install it and start the service.",
+        "FAIL [address] atlas2: gpustack_address atlas-two does not resolve on it. Correct it, or add it to DNS or /etc/hosts.",
+        "FAIL [npu_chip] atlas3: the NPUs are 910B4; expected 910B3. Correct ascend_driver_check_chip_name, or the inventory.",
+        f"FAIL [ports] atlas3: port 10150 is taken by python3 (pid {pid}); GPUStack needs it. Stop that, or set another port.",
+        "FAIL [npu_holders] atlas4: the container vllm holds NPU 0, 1; an NPU serves one container. Stop it: docker stop vllm",
+        silent(
+            "atlas5",
+            "npu-smi was not found on PATH and in /usr/local/bin, /usr/local/sbin, /usr/local/Ascend/driver/tools: the Ascend driver "
+            "is not installed, or npu-smi lies elsewhere. Install the driver, or name the path in npu_smi. ",
+        ),
+        "FAIL [store] atlas5: the model store /data/none does not exist; expected a mounted directory. "
+        "Mount it, or set gpustack_models_dir.",
+        "FAIL [address] atlas3, atlas4: gpustack_address 172.16.200.1 is shared by atlas3, atlas4. Give each host an address of its own.",
+        VITAL,
+    ]
+
+
+def test_run_goes_on_without_bad_workers_when_told_to_and_fails_at_its_end(playbook, on):
+    on("atlas3", "npu-sim set health 5 Alarm")
+    alarm = (
+        "FAIL [npu_count] atlas3: 7 of 8 NPUs are usable: NPU 5 health is Alarm (npu-smi info -t health -i 5). "
+        "Repair it, or set ascend_driver_check_expected_npus: 7 for this host."
+    )
+    run = playbook("site", "--check", variables={"gpustack_preflight_continue": "true"})
+    assert findings(run) == [alarm]
+    assert "atlas3 is left out; see the findings above." in run.text
+    assert run.rc == 2
+    assert {name: counts["failed"] for name, counts in run.recap.items()} == {**dict.fromkeys(HOSTS, 0), "atlas3": 1}
+    workers = run.output.split("PLAY [GPUStack workers]")[1].split("PLAY [Verify]")[0]
+    assert {name for name in HOSTS if f"[{name}]" in workers} == {"atlas2", "atlas4", "atlas5"}
+
+
+def test_switch_given_as_the_word_false_is_off(playbook, on):
+    on("atlas3", "npu-sim set health 5 Alarm")
+    run = playbook("preflight", variables={"gpustack_preflight_continue": "false"})
+    assert (run.rc, findings(run)[-1]) == (2, "The others would pass: --limit '!atlas3'")
+
+
+def test_host_with_fewer_npus_is_refused_by_the_playbook_workers_alone(playbook, on):
+    on("atlas2", "npu-sim set missing 3")
+    run = playbook("workers", "--check", "--limit", "atlas2,atlas3")
+    assert (
+        "atlas2: 7 of 8 NPUs are usable: npu-smi lists 7 NPUs (0, 1, 2, 4, 5, 6, 7). "
+        "Repair it, or set ascend_driver_check_expected_npus: 7 for this host." in run.text
+    )
+    assert {name: counts["failed"] for name, counts in run.recap.items()} == {"atlas2": 1, "atlas3": 0}
+
+
+def test_ports_that_firewalld_closes_are_named_when_it_stays_and_open_ones_pass(playbook, on):
+    workers = ", ".join(HOSTS[1:])
+    run = playbook("preflight", variables={"gpustack_firewall": "leave"})
+    assert run.rc == 2
+    assert findings(run) == [
+        f"FAIL [firewall] {workers}: it cannot reach port 8080 of the server atlas1 (unreachable). "
+        "Run on atlas1: firewall-cmd --add-port=8080/tcp && firewall-cmd --runtime-to-permanent; or set gpustack_firewall: disable.",
+        f"FAIL [firewall] {workers}: port 10150 and port 40000 cannot be reached from the server atlas1 (unreachable). "
+        "Run there: firewall-cmd --add-port=10150/tcp --add-port=40000-40063/tcp && firewall-cmd --runtime-to-permanent; "
+        "or set gpustack_firewall: disable.",
+        "The others would pass: --limit '!" + ",!".join(HOSTS[1:]) + "'",
+    ]
+    on("atlas1", "firewall-cmd --add-port=8080/tcp")
+    for name in HOSTS[1:]:
+        on(name, "firewall-cmd --add-port=10150/tcp --add-port=40000-40063/tcp")
+    run = playbook("preflight", variables={"gpustack_firewall": "leave"})
+    assert (run.rc, findings(run)) == (0, [])
