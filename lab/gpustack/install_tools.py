@@ -24,7 +24,7 @@ def main(source: pathlib.Path) -> None:
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source / name, target / path)
         (target / path).chmod(0o755)
-    versions = {box: llama_box for box in boxes}
+    versions = dict.fromkeys(boxes, llama_box)
     versions |= {"gguf-parser": tools_manager.BUILTIN_GGUF_PARSER_VERSION, "fastfetch": FASTFETCH_VERSION}
     (target / "versions.json").write_text(json.dumps(versions))
 

@@ -8,7 +8,6 @@ that a build that was killed leaves nothing that looks finished.
 from __future__ import annotations
 
 import collections.abc
-import configparser
 import contextlib
 import dataclasses
 import hashlib
@@ -24,7 +23,6 @@ from lablib.settings import LABEL, PERSONAS, SOURCE, Lab
 GPUSTACK_VERSIONS = ("0.7.1", "0.7.0")
 PARTIAL = ".partial"
 DEBIAN_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-SEED_BUILDER = "ascend-gpustack-lab-seed-build"
 CGROUP_V1 = not pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
 # In place of --privileged, which needs a capability (SYS_RESOURCE) that not every machine gives. With the cgroup
@@ -74,10 +72,7 @@ def partial(target: pathlib.Path) -> collections.abc.Iterator[pathlib.Path]:
 
 
 def remove_tree(path: pathlib.Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    shell.run("rm", "-rf", "--one-file-system", "--", str(path))
 
 
 def has_image(name: str) -> bool:
@@ -106,8 +101,13 @@ def tree_key(lab: Lab) -> str:
 def mmdebstrap(what: str, *words: str, lab: Lab) -> None:
     if not shutil.which("mmdebstrap"):
         engine.install_packages("mmdebstrap")
-    # The log's end is its newest run.
+    work = lab.cache / f"tree{PARTIAL}"
+    work.mkdir()
+    # When this process is killed, that one dies with all its children, and its mounts go with it.
+    alone = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+    words = (*alone, "env", f"TMPDIR={work}", *words)
     shell.run(*words, log=lab.cache / f"build-{what}.log")
+    remove_tree(work)
 
 
 def host_image(lab: Lab) -> str:
@@ -143,6 +143,11 @@ def seed_path(lab: Lab) -> pathlib.Path:
     return lab.cache / f"seed-{key(SOURCE / 'gpustack', *GPUSTACK_VERSIONS)}"
 
 
+def seed_builder(lab: Lab) -> str:
+    """One name for all labs of a cache: whichever builds next must find the container of one that was killed."""
+    return f"ascend-gpustack-lab-seed-build-{key(str(lab.cache))}"
+
+
 def seed(lab: Lab, host: str) -> pathlib.Path:
     """A folder with the data of a Docker Engine that has the GPUStack images: what is copied, and layers to share."""
     target = seed_path(lab)
@@ -166,7 +171,7 @@ def build_in_engine(lab: Lab, host: str, path: pathlib.Path) -> None:
     shutil.copy(os.environ.get("PIP_CERT") or ssl.get_default_verify_paths().cafile or DEBIAN_CERTIFICATES, build / "ca.pem")
     volumes = (f"--volume={build}:/lab-build", f"--volume={path}:/lab-seed")
     words = ("sh", "/lab-build/gpustack/build", *GPUSTACK_VERSIONS[:1], *GPUSTACK_VERSIONS)
-    options = ("--rm", "--name", SEED_BUILDER, "--label", lab.label, "--network=host", *cgroup_options(lab))
+    options = ("--rm", "--name", seed_builder(lab), "--label", lab.label, "--network=host", *cgroup_options(lab))
     shell.run("docker", "run", *options, *PRIVILEGES, *volumes, host, *words, log=lab.cache / "build-gpustack.log")
     remove_tree(build)
 
@@ -185,7 +190,7 @@ def build(lab: Lab) -> Built:
         return Built(host_image_name(lab), seed_path(lab))
     with lab.lock("images"):
         # A build that was killed may have left its container at work on the folder.
-        shell.docker("rm", "--force", SEED_BUILDER)
+        shell.docker("rm", "--force", seed_builder(lab))
         for leftover in lab.cache.glob(f"*{PARTIAL}"):
             remove_tree(leftover)
         image = host_image(lab)
