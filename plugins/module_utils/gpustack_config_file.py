@@ -116,9 +116,7 @@ def plan(present: str | None, config: Mapping[str, Any], secrets: Mapping[str, A
     old = parse(present) if present is not None else ConfigFile({}, False)
     wanted = _wanted(old, config, secrets, keep)
     hidden = {key for key in {*wanted, *old.values} if looks_secret(key) or key in secrets or key in keep}
-    changed_keys = sorted(
-        key for key in {*wanted, *old.values} if _differ(old.values.get(key, UNREADABLE), wanted.get(key, UNREADABLE))
-    )
+    changed_keys = sorted(key for key in {*wanted, *old.values} if _differ(old.values.get(key, UNREADABLE), wanted.get(key, UNREADABLE)))
     before = {key: _shown(key, value, hidden) for key, value in old.values.items()}
     after = {key: _shown(key, value, hidden) for key, value in wanted.items()}
     for key in changed_keys:
@@ -173,10 +171,7 @@ def _shown(key: str, value: Any, hidden: set[str]) -> str:
 
 def _masked(value: Any) -> Any:
     if isinstance(value, dict):
-        return {
-            key: "***" if looks_secret(str(key)) and not isinstance(inner, bool) else _masked(inner)
-            for key, inner in value.items()
-        }
+        return {key: "***" if looks_secret(str(key)) and not isinstance(inner, bool) else _masked(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_masked(inner) for inner in value]
     return value

@@ -143,10 +143,7 @@ def read_driver_files(root: str = "/") -> DriverFiles:
     status = (files.install_info or {}).get("Driver_Install_Status")
     # Older packages never write a status.
     if status not in (None, "complete"):
-        text = (
-            f"{INSTALL_INFO} says that the driver's installation is '{status}', expected 'complete'. Install the "
-            "driver package again."
-        )
+        text = f"{INSTALL_INFO} says that the driver's installation is '{status}', expected 'complete'. Install the driver package again."
         files.findings.append(Finding("driver_file", text))
     return files
 
@@ -246,10 +243,7 @@ def _device_findings(chips: list[Chip], nodes: dict[int, int], numbers: list[int
             text = f"{chip.label} has no device node: /dev/davinci{nodes[id(chip)]} does not exist"
         else:
             text = f"{chip.label} can't be matched to a device node: {len(chips)} NPUs, {_node_list(numbers)} exist"
-        text += (
-            ". The driver makes the nodes at start, some minutes late for slow devices: look at dmesg, and reboot the "
-            "host if it stays."
-        )
+        text += ". The driver makes the nodes at start, some minutes late for slow devices: look at dmesg, and reboot the host if it stays."
         findings.append(Finding("device_node", text, chip.npu_id))
     taken = {chip.device for chip in chips}
     left = [number for number in numbers if f"/dev/davinci{number}" not in taken]

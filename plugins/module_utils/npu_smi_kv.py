@@ -34,9 +34,7 @@ UNIT = re.compile(r"\s*\((%|MB|MHZ|C|W|page)\)$", re.IGNORECASE)
 KEY = re.compile(r"[A-Za-z][0-9A-Za-z ()%/_.-]{0,60}")
 INTEGER_KEYS = ("npu_id", "chip_id", "chip_count", "faulty_chip_count", "total_count", "card_count", "aicore_count")
 MAPPING_COLUMN = re.compile(r"(NPU ID|Slot ID|Chip ID|Chip Logic ID|Chip Phy-ID|Chip Name)(?=\s|$)")
-PROCESS_MEMORY = re.compile(
-    r"Process id:\s*([0-9]{1,9})\s+Process name:(.{0,200}?)\s+Process memory\(MB\):\s*([0-9]{1,9})"
-)
+PROCESS_MEMORY = re.compile(r"Process id:\s*([0-9]{1,9})\s+Process name:(.{0,200}?)\s+Process memory\(MB\):\s*([0-9]{1,9})")
 FINDING_LIMIT = 20
 
 

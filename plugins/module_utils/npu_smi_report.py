@@ -209,8 +209,7 @@ def timed_out(limit: float) -> Finding:
 
 def only_noise() -> Finding:
     text = (
-        f"npu-smi info printed more than {TEXT_LIMIT} characters without a table. Run it on the host and look at what "
-        "writes to its output."
+        f"npu-smi info printed more than {TEXT_LIMIT} characters without a table. Run it on the host and look at what writes to its output."
     )
     return Finding("output_too_long", text)
 
@@ -241,10 +240,7 @@ def version_findings(loaded: str | None, installed: str | None) -> list[Finding]
     """Builds are spelt differently in the two places, so only the release is compared."""
     if loaded is None or installed is None or loaded.lower().split(".")[:3] == installed.lower().split(".")[:3]:
         return []
-    text = (
-        f"The running driver is {loaded}, the installed one {installed} (version.info). Reboot the host, so that the "
-        "installed one runs."
-    )
+    text = f"The running driver is {loaded}, the installed one {installed} (version.info). Reboot the host, so that the installed one runs."
     return [Finding("driver_version", text)]
 
 

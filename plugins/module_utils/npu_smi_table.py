@@ -215,8 +215,7 @@ class _Reader:
     def unreadable(self, line_number: int, line: str) -> None:
         self.find(
             "table_unreadable",
-            f"Line {line_number} of npu-smi info can't be read: {quote(line)}. An NPU may be "
-            f"missing from the list. {COMPARE}",
+            f"Line {line_number} of npu-smi info can't be read: {quote(line)}. An NPU may be missing from the list. {COMPARE}",
         )
 
     def line(self, line_number: int, line: str) -> None:
@@ -291,8 +290,7 @@ class _Reader:
         if self.waiting and self.waiting.line == row.line:
             self.find(
                 "table_unreadable",
-                f"Line {row.line_number} of npu-smi info repeats the one before it: "
-                f"{quote(row.line)}. It was counted once. {COMPARE}",
+                f"Line {row.line_number} of npu-smi info repeats the one before it: {quote(row.line)}. It was counted once. {COMPARE}",
             )
             return
         self.end_of_chip()
@@ -337,8 +335,7 @@ class _Reader:
         if NULL_BUS_ID.fullmatch(bus_id):
             self.find(
                 "chip_unreadable",
-                f"npu-smi could not read the PCI address of {chip.label} (it prints {bus_id})."
-                f" Check it with: lspci -d 19e5:, and dmesg.",
+                f"npu-smi could not read the PCI address of {chip.label} (it prints {bus_id}). Check it with: lspci -d 19e5:, and dmesg.",
                 chip.npu_id,
             )
         elif bus_id not in ABSENT:
@@ -402,11 +399,7 @@ class _Reader:
 
     def set_memory(self, chip: Chip, values: str) -> None:
         words = SECOND_VALUES.fullmatch(values)
-        if (
-            words is None
-            or (words.group(4) is None) == self.has_hbm
-            or (number(words.group(1)) is None and words.group(1) not in ABSENT)
-        ):
+        if words is None or (words.group(4) is None) == self.has_hbm or (number(words.group(1)) is None and words.group(1) not in ABSENT):
             self.unreadable_values(chip, "AI-core use and memory", values)
         if words is None:
             return
@@ -420,8 +413,7 @@ class _Reader:
         else:
             self.find(
                 "chip_unreadable",
-                f"npu-smi prints no memory size for {chip.label}. Check it with: npu-smi info "
-                f"-t memory -i {chip.npu_id}.",
+                f"npu-smi prints no memory size for {chip.label}. Check it with: npu-smi info -t memory -i {chip.npu_id}.",
                 chip.npu_id,
             )
 
@@ -450,8 +442,7 @@ class _Reader:
         if pid is None or None in ids or (memory is None and cells[3] not in ABSENT):
             self.find(
                 "processes_unreadable",
-                f"Line {line_number} of npu-smi info can't be read: {quote(line)}. A "
-                f"process may be missing from the list. {COMPARE}",
+                f"Line {line_number} of npu-smi info can't be read: {quote(line)}. A process may be missing from the list. {COMPARE}",
             )
             return
         container_pid = integer(cells[4]) if len(cells) > 4 else None
@@ -482,9 +473,7 @@ class _Reader:
         self.attach_processes()
         self.set_logic_ids()
         if self.left_out:
-            self.table.findings.append(
-                Finding("table_unreadable", f"{self.left_out} more lines of npu-smi info can't be read.")
-            )
+            self.table.findings.append(Finding("table_unreadable", f"{self.left_out} more lines of npu-smi info can't be read."))
 
     def drop_halves(self) -> None:
         """A half chip may be a whole one repeated: it counts only where nothing else speaks of its NPU."""

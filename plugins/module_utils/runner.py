@@ -53,9 +53,7 @@ def run(
         source.write((stdin or "").encode("utf-8"))
         source.seek(0)
         try:
-            process = subprocess.Popen(
-                argv, stdin=source, stdout=out, stderr=err, env=environment, close_fds=True, start_new_session=True
-            )
+            process = subprocess.Popen(argv, stdin=source, stdout=out, stderr=err, env=environment, close_fds=True, start_new_session=True)
         except FileNotFoundError as error:
             return Result(RC_NOT_FOUND, stderr=str(error))
         except OSError as error:

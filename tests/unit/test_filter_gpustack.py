@@ -39,7 +39,12 @@ def test_nothing_is_done_to_a_container_that_is_as_it_should_be():
 
 
 def test_empty_host_gets_image_file_volume_and_container():
-    empty = {"container": None, "image": {"present": False}, "config": {"exists": False, "path": "/etc/gpustack/config.yaml"}, "data": {"exists": False}}
+    empty = {
+        "container": None,
+        "image": {"present": False},
+        "config": {"exists": False, "path": "/etc/gpustack/config.yaml"},
+        "data": {"exists": False},
+    }
     assert plan(empty) == {
         "action": "create",
         "lines": [
@@ -54,9 +59,7 @@ def test_empty_host_gets_image_file_volume_and_container():
 
 
 def test_changed_configuration_restarts_the_container_and_says_what_changed():
-    assert plan(config={**SAME, "changed_keys": ["debug"]})["lines"] == [
-        "container gpustack: restarted to read its configuration (debug)"
-    ]
+    assert plan(config={**SAME, "changed_keys": ["debug"]})["lines"] == ["container gpustack: restarted to read its configuration (debug)"]
 
 
 def test_configuration_written_by_a_killed_run_restarts_the_container():
@@ -82,7 +85,9 @@ def test_changed_definition_replaces_it_and_hides_secrets():
         "lines": [
             "container gpustack: replaced",
             '  command: ["--token", "***", "--debug"] -> []',
-            '  env: ["HF_TOKEN=***", "A=1"] -> ["A=2"]',
+            "  env: - HF_TOKEN=***",
+            "  env: - A=1",
+            "  env: + A=2",
         ],
         "backup": False,
         "version_before": "0.7.1",
@@ -116,7 +121,11 @@ def test_downgrade_is_always_refused():
 
 
 def test_another_generation_docker_and_store_are_refused_together():
-    found = refusals("2.3.0", docker={"installed": True, "running": False, "error": "no socket"}, store={"answers": False, "source": "nfs", "exists": None})
+    found = refusals(
+        "2.3.0",
+        docker={"installed": True, "running": False, "error": "no socket"},
+        store={"answers": False, "source": "nfs", "exists": None},
+    )
     assert [line.split(";")[0] for line in found] == [
         "atlas1: Docker Engine does not answer (no socket)",
         "atlas1: gpustack_version is 2.3.0",
@@ -148,7 +157,9 @@ def test_worker_that_models_name_keeps_its_name():
 
 
 def test_log_of_a_failed_start_is_shown_without_secrets():
-    text = gpustack.run_failure({"msg": "timeout"}, "atlas1", "gpustack", 300, {"stdout": "token 0123abcd"}, {"token": "0123abcd", "x": None})
+    text = gpustack.run_failure(
+        {"msg": "timeout"}, "atlas1", "gpustack", 300, {"stdout": "token 0123abcd"}, {"token": "0123abcd", "x": None}
+    )
     assert "0123abcd" not in text and "token ***" in text
 
 

@@ -120,27 +120,43 @@ def test_a_healthy_server_is_described_whole_by_one_call(atlas):
             "version": "25.5.2",
             "install_path": "/usr/local/Ascend",
             "install_info": {
-                "UserName": "HwHiAiUser", "UserGroup": "HwHiAiUser", "Driver_Install_Type": "full",
-                "Driver_Install_Path_Param": "/usr/local/Ascend", "Driver_Install_For_All": "yes",
-                "Driver_Install_Mode": "normal", "Firmware_Install_Type": "full",
+                "UserName": "HwHiAiUser",
+                "UserGroup": "HwHiAiUser",
+                "Driver_Install_Type": "full",
+                "Driver_Install_Path_Param": "/usr/local/Ascend",
+                "Driver_Install_For_All": "yes",
+                "Driver_Install_Mode": "normal",
+                "Firmware_Install_Type": "full",
                 "Firmware_Install_Path_Param": "/usr/local/Ascend",
             },
             "version_info": {"Version": "25.5.2", "package_version": "25.5.2"},
             "firmware_info": {"Version": "7.8.0.2.212", "package_version": "25.5.2"},
         },
         "missing_files": [],
-        "mounts": ["/usr/local/dcmi", "/usr/local/Ascend/driver", "/usr/local/Ascend/firmware", TOOL,
-                   "/etc/ascend_install.info"],
+        "mounts": ["/usr/local/dcmi", "/usr/local/Ascend/driver", "/usr/local/Ascend/firmware", TOOL, "/etc/ascend_install.info"],
         "error": None,
         "holders": {"processes": [], "containers": []},
     }
     assert warnings == []
     assert [chip["logic_id"] for chip in chips] == [chip["npu_id"] for chip in chips] == list(range(8))
     assert chips[4] == {
-        "npu_id": 4, "chip_id": 0, "logic_id": 4, "phy_id": None, "name": "910B4-1", "health": "OK",
-        "bus_id": "0000:01:00.0", "memory_kind": "HBM", "memory_total_mb": 65536, "memory_used_mb": 49793,
-        "ddr_total_mb": None, "ddr_used_mb": None, "temperature_c": 40, "power_w": 92.1, "aicore_percent": 0,
-        "device": "/dev/davinci4", "usable": True,
+        "npu_id": 4,
+        "chip_id": 0,
+        "logic_id": 4,
+        "phy_id": None,
+        "name": "910B4-1",
+        "health": "OK",
+        "bus_id": "0000:01:00.0",
+        "memory_kind": "HBM",
+        "memory_total_mb": 65536,
+        "memory_used_mb": 49793,
+        "ddr_total_mb": None,
+        "ddr_used_mb": None,
+        "temperature_c": 40,
+        "power_w": 92.1,
+        "aicore_percent": 0,
+        "device": "/dev/davinci4",
+        "usable": True,
         "processes": [
             {"pid": 3890686, "name": None, "memory_mb": 23643, "container_pid": None},
             {"pid": 3875913, "name": None, "memory_mb": 152, "container_pid": None},
@@ -283,8 +299,7 @@ def test_a_hanging_npu_smi_is_killed_at_the_limit_and_told(atlas):
     atlas.seconds_a_call = 1000
     result, _warnings = atlas.collect(timeout=20)
     assert result["problems"] == [
-        "npu-smi info did not end within 20 s and was killed: an NPU or its driver hangs. Look at dmesg; a reboot of the "
-        "host mends most."
+        "npu-smi info did not end within 20 s and was killed: an NPU or its driver hangs. Look at dmesg; a reboot of the host mends most."
     ]
     assert (result["chips"], result["manager_devices"], atlas.calls) == ([], MANAGERS, [(["npu-smi", "info"], 20)])
 
@@ -358,14 +373,14 @@ def test_a_chip_whose_rows_vanish_is_told(atlas):
 def test_one_bad_die_of_a3_is_told_by_its_chip(tmp_path):
     host = FakeHost(tmp_path, nodes=range(4))
     text = sample("info/910_93_25.2.0_1")
-    host.says("npu-smi info", text.replace("| 1     Ascend910           | OK            | -  ",
-                                           "| 1     Ascend910           | Critical      | -  "))
+    host.says(
+        "npu-smi info",
+        text.replace("| 1     Ascend910           | OK            | -  ", "| 1     Ascend910           | Critical      | -  "),
+    )
     host.write("/usr/local/Ascend/driver/version.info", "Version=25.2.0\n")
     result, _warnings = host.collect()
     assert result["devices"] == davinci(0, 1, 2)
-    assert result["problems"] == [
-        "NPU 1 chip 1 health is Critical, expected OK. See what is wrong with: npu-smi info -t health -i 1 -c 1."
-    ]
+    assert result["problems"] == ["NPU 1 chip 1 health is Critical, expected OK. See what is wrong with: npu-smi info -t health -i 1 -c 1."]
 
 
 def test_missing_driver_files_and_nodes_are_told_by_name(atlas):
@@ -442,8 +457,15 @@ def test_who_holds_an_npu_is_named(atlas):
     assert result["error"]["code"] == -8020
     assert result["holders"] == {
         "processes": [{"pid": 4711, "name": "python3", "devices": davinci(2), "container_id": container}],
-        "containers": [{"id": container, "name": "vllm", "image": "quay.io/ascend/vllm-ascend:v0.9.2rc1",
-                        "devices": davinci(2), "visible_devices": None}],
+        "containers": [
+            {
+                "id": container,
+                "name": "vllm",
+                "image": "quay.io/ascend/vllm-ascend:v0.9.2rc1",
+                "devices": davinci(2),
+                "visible_devices": None,
+            }
+        ],
     }
 
 
@@ -479,11 +501,20 @@ def test_more_is_gathered_on_request(tmp_path):
     assert (result["boards"][0]["soc_version"], result["boards"][0]["serial_number"]) == ("Ascend910B4", "1000000000")
     assert [(usage["npu_id"], usage["chip_id"], usage["hbm_capacity_mb"]) for usage in result["usages"]] == [(0, 0, 32768)]
     assert result["topology"]["cpu_affinity"]["NPU1"] == "0-23"
-    assert result["network"] == [{
-        "npu_id": 0, "number": 0, "link": "UP", "address": "192.168.100.100", "netmask": "255.255.255.0",
-        "gateway": "192.168.100.1", "tls": False, "configured_address": "192.168.100.132",
-        "configured_netmask": "255.255.255.0", "configured_gateway": None,
-    }]
+    assert result["network"] == [
+        {
+            "npu_id": 0,
+            "number": 0,
+            "link": "UP",
+            "address": "192.168.100.100",
+            "netmask": "255.255.255.0",
+            "gateway": "192.168.100.1",
+            "tls": False,
+            "configured_address": "192.168.100.132",
+            "configured_netmask": "255.255.255.0",
+            "configured_gateway": None,
+        }
+    ]
     assert "/etc/hccn.conf" in result["mounts"]
     assert [limit for _words, limit in host.calls] == [60 - call for call in range(len(host.calls))]
 

@@ -85,8 +85,11 @@ def info_reading(table: InfoTable, data: dict) -> dict:
 
 
 def info_expectation(data: dict) -> dict:
-    extra = {key: data["extra"][key] for key in data["extra"] if key not in (
-        "machine_read_cross_checked", "equal_line_widths", "memory_used_total")}
+    extra = {
+        key: data["extra"][key]
+        for key in data["extra"]
+        if key not in ("machine_read_cross_checked", "equal_line_widths", "memory_used_total")
+    }
     expected = {**data, "extra": {**extra, "power": [number(word) for word in extra["power"]]}}
     if "power" in data:
         expected["power"] = [number(word) for word in data["power"]]
@@ -144,8 +147,14 @@ def test_a_recorded_list_of_cards_is_read_whole(path):
     counts = [card.chip_count for card in cards.cards]
     chips = sum(1 if count is None else count for count in counts)
     assert {
-        "chips": chips, "names": None, "npu_ids": [card.npu_id for card in cards.cards], "health": None, "hbm_total_mb": None,
-        "driver_version": None, "total_count": cards.total, "chip_count": None if None in counts else counts,
+        "chips": chips,
+        "names": None,
+        "npu_ids": [card.npu_id for card in cards.cards],
+        "health": None,
+        "hbm_total_mb": None,
+        "driver_version": None,
+        "total_count": cards.total,
+        "chip_count": None if None in counts else counts,
     } == data
 
 
@@ -158,7 +167,9 @@ def test_a_recorded_mapping_is_read_whole(path):
         "chips": len(mapping.chips),
         "names": [chip.name for chip in mapping.chips],
         "npu_ids": [chip.npu_id for chip in mapping.chips],
-        "health": None, "hbm_total_mb": None, "driver_version": None,
+        "health": None,
+        "hbm_total_mb": None,
+        "driver_version": None,
         "logic_ids": [chip.logic_id for chip in mapping.chips],
         "chip_ids": [chip.chip_id for chip in mapping.chips],
         "phy_ids": [chip.phy_id for chip in mapping.chips],
@@ -168,9 +179,19 @@ def test_a_recorded_mapping_is_read_whole(path):
 
 
 BOARD_NAMES = {
-    "board_id": "board_id", "serial": "serial_number", "firmware": "firmware_version", "compatibility": "compatibility",
-    "bus": "pcie_bus_info", "pci_device": "pci_device_id", "product_name": "product_name", "chip_name": "chip_name",
-    "chip_type": "chip_type", "npu_name": "npu_name", "die": "die_id", "vdie": "vdie_id", "ndie": "ndie_id",
+    "board_id": "board_id",
+    "serial": "serial_number",
+    "firmware": "firmware_version",
+    "compatibility": "compatibility",
+    "bus": "pcie_bus_info",
+    "pci_device": "pci_device_id",
+    "product_name": "product_name",
+    "chip_name": "chip_name",
+    "chip_type": "chip_type",
+    "npu_name": "npu_name",
+    "die": "die_id",
+    "vdie": "vdie_id",
+    "ndie": "ndie_id",
     "driver_version": "software_version",
 }
 
@@ -183,8 +204,13 @@ def test_a_recorded_board_is_read_whole(path):
     header = board.header
     reading = {key: header.get(name) for key, name in BOARD_NAMES.items()}
     name = header.get("chip_name")
-    reading.update(chips=header.get("chip_count", 1), npu_ids=[header["npu_id"]], health=None, hbm_total_mb=None,
-                   names=None if name is None else [name])
+    reading.update(
+        chips=header.get("chip_count", 1),
+        npu_ids=[header["npu_id"]],
+        health=None,
+        hbm_total_mb=None,
+        names=None if name is None else [name],
+    )
     assert {key: value for key, value in reading.items() if key in data} == data
     lines = [line for line in text.splitlines() if ":" in line]
     assert len(header) == len(lines)
@@ -238,12 +264,13 @@ def test_the_management_controller_is_no_chip():
 
 def test_an_error_that_goes_on_over_lines_is_kept_whole():
     text = (SAMPLES / "health" / "310B4_23.0.0_1.txt").read_text(encoding="utf-8")
-    assert kv.parse_sections(text, "health").chips == [{
-        "health_status": "Alarm",
-        "error_code": "80E3A203",
-        "error_information": "node type=LPM, sensor type=Chip Hardware, "
-        "event state=The function of obtaining the current is abnormal",
-    }]
+    assert kv.parse_sections(text, "health").chips == [
+        {
+            "health_status": "Alarm",
+            "error_code": "80E3A203",
+            "error_information": "node type=LPM, sensor type=Chip Hardware, event state=The function of obtaining the current is abnormal",
+        }
+    ]
 
 
 @pytest.mark.parametrize(
@@ -274,9 +301,14 @@ def test_the_driver_files_are_read():
     folder = SAMPLES / "driver_files"
     info = parse_properties((folder / "ascend_install.info_910_pre24.1.txt").read_text(encoding="utf-8"))
     assert info == {
-        "UserName": "HwHiAiUser", "UserGroup": "HwHiAiUser", "Driver_Install_Type": "full",
-        "Driver_Install_Path_Param": "/usr/local/Ascend", "Driver_Install_For_All": "yes", "Driver_Install_Mode": "normal",
-        "Firmware_Install_Type": "full", "Firmware_Install_Path_Param": "/usr/local/Ascend",
+        "UserName": "HwHiAiUser",
+        "UserGroup": "HwHiAiUser",
+        "Driver_Install_Type": "full",
+        "Driver_Install_Path_Param": "/usr/local/Ascend",
+        "Driver_Install_For_All": "yes",
+        "Driver_Install_Mode": "normal",
+        "Firmware_Install_Type": "full",
+        "Firmware_Install_Path_Param": "/usr/local/Ascend",
     }
     versions = {}
     for path in sorted(folder.glob("*_version.info_*.txt")):

@@ -39,9 +39,7 @@ class Machine:
     def run(self, program: str, *words: str, **options) -> subprocess.CompletedProcess:
         environment = {**os.environ, "NPU_SIM_ROOT": str(self.root), **options.pop("env", {})}
         command = [str(self.root) + program, *words]
-        return subprocess.run(
-            command, capture_output=True, text=True, errors="surrogateescape", timeout=60, env=environment, **options
-        )
+        return subprocess.run(command, capture_output=True, text=True, errors="surrogateescape", timeout=60, env=environment, **options)
 
     def smi(self, *words: str, **options) -> tuple[int, str, str]:
         done = self.run("/usr/local/bin/npu-smi", *words, **options)
@@ -59,9 +57,7 @@ class Machine:
     def sim(self, *words: str) -> str:
         program = str(self.root / "usr/local/sbin/npu-sim")
         environment = {**os.environ, "NPU_SIM_ROOT": str(self.root)}
-        done = subprocess.run(
-            [sys.executable, program, *words], capture_output=True, text=True, timeout=60, env=environment, check=True
-        )
+        done = subprocess.run([sys.executable, program, *words], capture_output=True, text=True, timeout=60, env=environment, check=True)
         return done.stdout
 
     def healths(self) -> dict[int, str]:
@@ -176,8 +172,7 @@ def test_the_keys_come_in_the_recorded_order(host: Machine, words: tuple[str, ..
 
 def test_a_chip_tells_what_makes_its_soc_name(host: Machine) -> None:
     board = dict(
-        [part.strip() for part in line.split(":", 1)]
-        for line in host.answer("info", "-t", "board", "-i", "5", "-c", "0").splitlines()
+        [part.strip() for part in line.split(":", 1)] for line in host.answer("info", "-t", "board", "-i", "5", "-c", "0").splitlines()
     )
     assert (board["Chip Type"] + board["Chip Name"], board["PCIe Bus Info"]) == ("Ascend910B4", "0000:02:00.0")
 
