@@ -82,18 +82,19 @@ def start(lab: Lab) -> None:
         shell.wait_until(f"Docker Engine answers (see {lab.cache}/dockerd.log)", came_up, 60)
 
 
-def stop(lab: Lab) -> None:
-    """Stop the engine only where the lab started it, and nobody else's container runs in it."""
+def stop(lab: Lab) -> bool:
+    """Stop the engine only where the lab started it and nobody else's container runs in it; return whether it goes on."""
     file = lab.cache / "dockerd.pid"
     if not file.exists():
-        return
+        return False
     pid = int(file.read_text(encoding="utf-8") or 0)
     running = shell.lines(shell.docker("ps", "--format", "{{.Names}}")) if answers() else []
     if running:
         print(f"lab: Docker Engine goes on, it runs {', '.join(running)}")
-        return
+        return True
     if alive(pid, "dockerd"):
         with shell.stage("stop Docker Engine"):
             os.kill(pid, signal.SIGTERM)
             shell.wait_until("Docker Engine ends", lambda: not alive(pid, "dockerd"), 60)
     file.unlink()
+    return False
