@@ -199,7 +199,9 @@ def build(lab: Lab) -> Built:
 
 def remove(lab: Lab) -> None:
     """Remove this lab's images from the engine of the machine."""
-    images = shell.lines(shell.docker("image", "ls", "--quiet", "--no-trunc", "--filter", f"label={lab.label}"))
+    words = ("image", "ls", "--no-trunc", "--filter", f"label={lab.label}", "--format", "{{.Repository}} {{.ID}}")
+    # Hosts come before the bases that they stand on.
+    images = [line.split()[1] for line in sorted(shell.lines(shell.docker(*words)), reverse=True)]
     if images:
         with shell.stage("remove images"):
             shell.docker("image", "rm", "--force", *dict.fromkeys(images))
