@@ -132,10 +132,25 @@ def _is_newer(config: dict, present: dict) -> bool:
 
 
 def container_changes(diff: dict) -> list[str]:
-    """Docker's before and after, a line a field, with secrets hidden. Whether it runs is not a change of its definition."""
+    """Docker's before and after, a line a field, of lists a line for each item that comes or goes, with secrets hidden.
+    Whether it runs is not a change of its definition."""
     before, after = diff.get("before") or {}, diff.get("after") or {}
     fields = sorted((set(before) | set(after)) - {"running", "restarted", "exists"})
-    return [f"{field}: {_shown(field, before.get(field))} -> {_shown(field, after.get(field))}" for field in fields]
+    return [line for field in fields for line in _change(field, before.get(field), after.get(field))]
+
+
+def _change(field: str, before: Any, after: Any) -> list[str]:
+    # The order of a command's arguments matters, and a secret may be told by the one before it.
+    if isinstance(before, list) and isinstance(after, list) and field not in ("command", "entrypoint"):
+        gone = [f"{field}: - {_item(field, item)}" for item in before if item not in after]
+        come = [f"{field}: + {_item(field, item)}" for item in after if item not in before]
+        if gone or come:
+            return gone + come
+    return [f"{field}: {_shown(field, before)} -> {_shown(field, after)}"]
+
+
+def _item(field: str, item: Any) -> str:
+    return _shown(field, item) if isinstance(item, dict) else str(_hide(field, item))
 
 
 def _shown(field: str, value: Any) -> str:
