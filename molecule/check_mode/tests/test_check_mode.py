@@ -1,0 +1,173 @@
+"""What --check says before the first run, held against what that run does to the hosts, and what it says of a running cluster."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+import pytest
+from conftest import Run, inspect, run_playbook
+
+NAMES = ("atlas1", "atlas2")
+# A NPU of atlas2 is missing; both hosts may work with the seven that are left.
+VARIABLES = {"ascend_driver_check_expected_npus": 7}
+MARKER = "/run/check-mode-marker"
+# What Docker, systemd and dnf keep for themselves
+OWN = ("docker", "containerd", "systemd", "dnf")
+OBJECTS_OF_TASKS = {
+    "Stop and disable firewalld": "service firewalld: stopped and disabled",
+    "Restart Docker, which makes its chains anew": "service docker: restarted",
+    "Install python3-requests, which Ansible's Docker modules need": "package python3-requests",
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """What a host has: packages, containers, volumes, images; its services; files that are newer than the marker."""
+
+    objects: frozenset[str]
+    services: dict[str, str]
+    files: frozenset[str]
+
+
+def read_state(host) -> State:
+    commands = (
+        "rpm --query --all --queryformat 'package %{NAME}\\n'",
+        "docker ps --all --format 'container {{.Names}}'",
+        "docker volume ls --format 'volume {{.Name}}'",
+        "docker image ls --format 'image {{.Repository}}:{{.Tag}}'",
+    )
+    show = "systemctl show --property=ActiveState,UnitFileState,ActiveEnterTimestampMonotonic --value"
+    pruned = " -o ".join(f"-path /var/lib/{name}" for name in OWN)
+    files = host.check_output(f"find /etc /var/lib /data \\( {pruned} \\) -prune -o -newer {MARKER} -print")
+    return State(
+        frozenset(line for command in commands for line in host.check_output(command).splitlines()),
+        {name: host.check_output(f"{show} {name}") for name in ("firewalld", "docker")},
+        frozenset(files.splitlines()),
+    )
+
+
+def created(before: State, after: State) -> set[str]:
+    """The objects that a run made of the first state into the second, by what the host itself says."""
+    found = set(after.objects - before.objects)
+    if before.services["firewalld"].split()[0] == "active" and after.services["firewalld"].split()[:2] == ["inactive", "disabled"]:
+        found.add("service firewalld: stopped and disabled")
+    if after.services["docker"] != before.services["docker"]:
+        found.add("service docker: restarted")
+    found |= {f"file {path}" for path in after.files if path.startswith("/etc/gpustack/")}
+    found |= {f"directory {path}" for path in after.files if re.fullmatch(r"/data/models/[^/]+", path)}
+    return found
+
+
+def results(run: Run) -> list[tuple[str, str, dict]]:
+    """(task, host, result) of each task that reports a change."""
+    plays = json.loads(run.output[run.output.index("{\n") :])["plays"]
+    tasks = [(task["task"]["name"].split(" : ")[-1], task["hosts"]) for play in plays for task in play["tasks"]]
+    return [(task, host, result) for task, hosts in tasks for host, result in hosts.items() if result.get("changed")]
+
+
+def named(run: Run, host: str) -> set[str]:
+    """The objects that a check names for a host."""
+    found = set()
+    for task, own, result in results(run):
+        if own != host:
+            continue
+        if task == "Show what changes on this host":
+            found |= {line.removesuffix(": created") for line in result["msg"] if line.endswith(": created")}
+        elif task.startswith("Write /etc/gpustack/config.yaml"):
+            found |= {f"directory {path}" for path in re.findall(r'^cache_dir: "(.*)"$', result["diff"]["after"], re.MULTILINE)}
+        else:
+            found.add(OBJECTS_OF_TASKS[task])
+    return found
+
+
+def check(**variables) -> Run:
+    limit = ",".join(NAMES)
+    return run_playbook(
+        "site", "--check", "--diff", "--limit", limit, variables={**VARIABLES, **variables}, ANSIBLE_STDOUT_CALLBACK="ansible.posix.json"
+    )
+
+
+@dataclass(frozen=True)
+class Story:
+    """The states of the hosts before, after the check and after the run, and both runs."""
+
+    empty: dict[str, State]
+    checked: dict[str, State]
+    deployed: dict[str, State]
+    check: Run
+    run: Run
+
+
+@pytest.fixture(scope="module")
+def story(atlas) -> Story:
+    for name in NAMES:
+        atlas(name).check_output(f"touch {MARKER}")
+    atlas("atlas2").check_output("npu-sim set missing 3")
+    empty = {name: read_state(atlas(name)) for name in NAMES}
+    first = check()
+    checked = {name: read_state(atlas(name)) for name in NAMES}
+    run = run_playbook("site", "--limit", ",".join(NAMES), variables=VARIABLES)
+    return Story(empty, checked, {name: read_state(atlas(name)) for name in NAMES}, first, run)
+
+
+def test_hosts_start_without_what_the_roles_bring(story):
+    for state in story.empty.values():
+        assert "package python3-requests" not in state.objects
+        assert state.services["firewalld"].split()[:2] == ["active", "enabled"]
+
+
+def test_check_changes_nothing(story):
+    assert story.check.rc == 0
+    assert story.checked == story.empty
+
+
+def test_check_names_every_object_that_the_run_creates_and_no_other(story):
+    assert story.run.rc == 0, story.run.output
+    assert {name: named(story.check, name) for name in NAMES} == {name: created(story.empty[name], story.deployed[name]) for name in NAMES}
+    assert named(story.check, "atlas2") == {
+        "package python3-requests",
+        "service firewalld: stopped and disabled",
+        "service docker: restarted",
+        "file /etc/gpustack/config.yaml",
+        "volume gpustack-data",
+        "container gpustack",
+        "directory /data/models/gpustack-cache",
+    }
+
+
+def test_token_that_is_yet_to_be_made_is_said_to_be(story):
+    told = {host: result["msg"] for task, host, result in results(story.check) if task == "Show what changes on this host"}
+    created_lines = ["file /etc/gpustack/config.yaml: created", "volume gpustack-data: created", "container gpustack: created"]
+    assert told == {"atlas1": created_lines, "atlas2": [*created_lines, "  token: <known once the server runs>"]}
+
+
+def test_host_without_npu_3_joins_with_the_seven_that_it_has(story, api, atlas):
+    workers = {worker["name"]: worker for worker in api("workers?perPage=100")["items"]}
+    assert {name: (worker["state"], len(worker["status"]["gpu_devices"])) for name, worker in workers.items()} == {
+        "atlas1": ("ready", 8),
+        "atlas2": ("ready", 7),
+    }
+    devices = [device["PathOnHost"] for device in inspect(atlas("atlas2"))["HostConfig"]["Devices"]]
+    assert [path for path in devices if re.fullmatch(r"/dev/davinci\d", path)] == [
+        f"/dev/davinci{number}" for number in (0, 1, 2, 4, 5, 6, 7)
+    ]
+
+
+def test_check_of_the_running_cluster_shows_exactly_the_pending_change(story, atlas, token):
+    before = {name: (inspect(atlas(name))["State"]["StartedAt"], read_state(atlas(name))) for name in NAMES}
+    given = {"disable_rpc_servers": True, "system_reserved": {"ram": 3, "vram": 1}}
+    run = check(gpustack_worker_config=given, gpustack_env={"HF_TOKEN": "hf_not_to_be_seen", "TZ": "Asia/Shanghai"})
+    assert run.rc == 0
+    changes = {(host, task): result for task, host, result in results(run)}
+    replaced = ["container gpustack: replaced", "  env: + HF_TOKEN=***", "  env: + TZ=Asia/Shanghai"]
+    show, write = "Show what changes on this host", "Write /etc/gpustack/config.yaml"
+    assert sorted(changes) == [("atlas1", show), ("atlas2", show), ("atlas2", write)]
+    assert [changes[name, show]["msg"] for name in NAMES] == [replaced, replaced]
+    diff = changes["atlas2", write]["diff"]
+    assert set(diff["after"].splitlines()) - set(diff["before"].splitlines()) == {'system_reserved: {"ram": 3, "vram": 1}'}
+    assert set(diff["before"].splitlines()) <= set(diff["after"].splitlines())
+    assert "token: ***" in diff["after"].splitlines()
+    assert token not in run.output and "hf_not_to_be_seen" not in run.output
+    assert {name: (inspect(atlas(name))["State"]["StartedAt"], read_state(atlas(name))) for name in NAMES} == before
