@@ -16,6 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 LAB = os.environ.get("LAB_NAME", "ascend-gpustack-lab")
 HOSTS = [f"atlas{number}" for number in range(1, 6)]
 DATA = "/var/lib/gpustack"
+INVENTORY = "inventories/lab/hosts.yml"
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class Run:
         return {name.strip(): {key: int(value) for key, value in (item.split("=") for item in counts.split())} for name, counts in rows}
 
 
-def run_playbook(name: str, *args: str, variables: dict | None = None, **environment: str) -> Run:
+def run_playbook(name: str, *args: str, variables: dict | None = None, inventory: str = INVENTORY, **environment: str) -> Run:
     """Run a playbook of the collection against the lab, as an operator would; variables become extra variables."""
-    command = ["ansible-playbook", "-i", "inventories/lab/hosts.yml", f"playbooks/{name}.yml", *args]
+    command = ["ansible-playbook", "-i", inventory, f"playbooks/{name}.yml", *args]
     if variables:
         given = pathlib.Path(tempfile.mkstemp(suffix=".json")[1])
         given.write_text(json.dumps(variables))
@@ -84,8 +85,8 @@ def token(atlas) -> str:
 def api(atlas, token):
     """A function from a path of GPUStack's API to its answer, asked on the server with the cluster token."""
 
-    def ask(path: str, method: str = "GET", body: dict | None = None) -> dict:
-        url = f"http://127.0.0.1:8080/v1/{path}"
+    def ask(path: str, method: str = "GET", body: dict | None = None, port: int = 8080) -> dict:
+        url = f"http://127.0.0.1:{port}/v1/{path}"
         data = f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'" if body is not None else ""
         command = f"printf 'user = \"system/worker/x:{token}\"' | curl -fsS -K - -X {method} {data} '{url}'"
         return json.loads(atlas("atlas1").check_output(command) or "{}")

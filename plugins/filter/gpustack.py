@@ -132,7 +132,7 @@ def _is_newer(config: dict, present: dict) -> bool:
 
 
 def container_changes(diff: dict) -> list[str]:
-    """Docker's before and after, a line a field, of lists a line for each item that comes or goes, with secrets hidden.
+    """Docker's before and after, a line a field, of lists and mappings a line for each item that comes or goes, with secrets hidden.
     Whether it runs is not a change of its definition."""
     before, after = diff.get("before") or {}, diff.get("after") or {}
     fields = sorted((set(before) | set(after)) - {"running", "restarted", "exists"})
@@ -140,6 +140,8 @@ def container_changes(diff: dict) -> list[str]:
 
 
 def _change(field: str, before: Any, after: Any) -> list[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        before, after = ([f"{key}={value}" for key, value in sorted(each.items())] for each in (before, after))
     # The order of a command's arguments matters, and a secret may be told by the one before it.
     if isinstance(before, list) and isinstance(after, list) and field not in ("command", "entrypoint"):
         gone = [f"{field}: - {_item(field, item)}" for item in before if item not in after]
@@ -203,7 +205,7 @@ def run_failure(result: dict, host: str, container: str, wait: int, log: dict, s
     """Why the container did not come to life, with the end of its log, without the secrets it was given."""
     end = f"{log.get('stdout', '')}\n{log.get('stderr', '')}".strip()
     text = (
-        f"{host}: the container {container} was not healthy within {wait} s ({result.get('msg', 'no answer')}). "
+        f"{host}: the container {container} is not healthy; it has {wait} s to become so. {str(result.get('msg', 'No answer')).rstrip('.')}. "
         f"See `docker logs {container}` on the host; raise gpustack_wait if it only needs longer. The end of its log:\n{end}"
     )
     for secret in secrets.values():

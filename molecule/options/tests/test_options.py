@@ -1,0 +1,99 @@
+"""What an operator may set, seen in the containers that come of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from conftest import ROOT, inspect, run_playbook
+
+VARIABLES = {
+    "gpustack_port": 9090,
+    "gpustack_data_volume": "/srv/gpustack",
+    "gpustack_env": {"HTTP_PROXY": "http://192.0.2.1:3128", "no_proxy": "mirror.example.com", "HF_ENDPOINT": "https://hf.example.com"},
+    "gpustack_volumes": ["/srv/extra:/srv/extra:ro"],
+    "gpustack_container_options": {
+        "shm_size": "2g",
+        "ulimits": ["nofile:1024:2048"],
+        "memory": "6g",
+        "log_driver": "json-file",
+        "log_options": {"max-size": "50m", "max-file": "3"},
+        "dns_servers": ["192.0.2.53"],
+        "etc_hosts": {"mirror.example.com": "192.0.2.2"},
+        "capabilities": ["IPC_LOCK"],
+        "security_opts": ["no-new-privileges"],
+        "cpuset_cpus": "0",
+    },
+    "gpustack_server_config": {"disable_rpc_servers": True, "debug": True, "huggingface_token": "hf_thisisasecret"},
+    "gpustack_worker_config": {"disable_rpc_servers": True, "worker_port": 10250},
+}
+
+
+@pytest.fixture(scope="module")
+def inventory(tmp_path_factory) -> str:
+    """The lab's inventory with a server that is no worker."""
+    path = tmp_path_factory.mktemp("inventory") / "groups.yml"
+    lab = yaml.safe_load((ROOT / "inventories/lab/group_vars/all.yml").read_text())
+    server = {"atlas1": {"ansible_host": "{{ lab_net }}.106"}}
+    worker = {"atlas2": {"ansible_host": "{{ lab_net }}.107", "gpustack_worker_name": "npu-a"}}
+    groups = {"gpustack_server": {"hosts": server}, "gpustack_worker": {"hosts": worker}}
+    path.write_text(json.dumps({"all": {"children": groups, "vars": lab}}))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def site(inventory, atlas):
+    atlas("atlas1").check_output("npu-sim set absent on; mkdir -p /srv/extra; touch /srv/extra/here")
+    atlas("atlas2").check_output("mkdir -p /srv/extra; touch /srv/extra/here")
+    run = run_playbook("site", "-vvv", "--diff", inventory=inventory, variables=VARIABLES)
+    assert run.rc == 0, run.output
+    return run
+
+
+@pytest.fixture
+def token(atlas) -> str:
+    return atlas("atlas1").check_output("cat /srv/gpustack/token")
+
+
+def test_server_without_npus_serves_and_does_not_work(site, api, atlas):
+    assert "1 of 1 workers ready, 8 NPUs" in site.text
+    assert not [device for device in inspect(atlas("atlas1"))["HostConfig"]["Devices"] or [] if "davinci" in device["PathOnHost"]]
+    assert [(worker["name"], worker["port"]) for worker in api("workers", port=9090)["items"]] == [("npu-a", 10250)]
+
+
+def test_containers_have_the_options(site, atlas):
+    for name in ("atlas1", "atlas2"):
+        config = inspect(atlas(name))["HostConfig"]
+        assert (config["ShmSize"], config["Memory"], config["CpusetCpus"]) == (2 * 2**30, 6 * 2**30, "0")
+        assert config["Ulimits"] == [{"Name": "nofile", "Soft": 1024, "Hard": 2048}]
+        assert config["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "50m", "max-file": "3"}}
+        assert (config["Dns"], config["CapAdd"], config["ExtraHosts"]) == (["192.0.2.53"], ["IPC_LOCK"], ["mirror.example.com:192.0.2.2"])
+        assert "no-new-privileges" in config["SecurityOpt"]
+        assert atlas(name).run("docker exec gpustack ls /srv/extra/here").rc == 0
+
+
+def test_proxy_is_never_used_between_the_nodes(site, atlas):
+    env = dict(item.split("=", 1) for item in inspect(atlas("atlas2"))["Config"]["Env"])
+    addresses = sorted(atlas(name).interface("eth0").addresses[0] for name in ("atlas1", "atlas2"))
+    assert env["NO_PROXY"] == env["no_proxy"] == ",".join(["mirror.example.com", "localhost", "127.0.0.1", *addresses])
+    assert (env["HTTP_PROXY"], env["HF_ENDPOINT"]) == ("http://192.0.2.1:3128", "https://hf.example.com")
+
+
+def test_secret_among_the_settings_is_written_and_printed_nowhere(site, atlas):
+    assert 'huggingface_token: "hf_thisisasecret"' in atlas("atlas1").file("/etc/gpustack/config.yaml").content_string
+    assert "hf_thisisasecret" not in site.output
+
+
+def test_second_run_changes_nothing(site, inventory):
+    run = run_playbook("site", inventory=inventory, variables=VARIABLES)
+    assert {host: counts["changed"] for host, counts in run.recap.items()} == {"atlas1": 0, "atlas2": 0}
+
+
+def test_dropped_option_replaces_the_container_and_is_named(site, inventory, atlas):
+    fewer = {**VARIABLES, "gpustack_container_options": {"shm_size": "2g"}, "gpustack_env": {}}
+    run = run_playbook("workers", "--check", inventory=inventory, variables=fewer)
+    assert "container gpustack: replaced" in run.text
+    assert "env: - HTTP_PROXY=http://192.0.2.1:3128" in run.text
+    assert '"memory": "6g"' in run.text.split("labels: - ascend.gpustack.options=")[1]
+    assert 'labels: + ascend.gpustack.options={"shm_size": "2g"}' in run.text
