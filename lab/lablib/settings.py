@@ -39,7 +39,7 @@ class Lab:
         cache = environment.get("ASCEND_GPUSTACK_CACHE") or pathlib.Path.home() / ".cache" / "ascend-gpustack"
         return cls(
             name=environment.get("LAB_NAME", "ascend-gpustack-lab"),
-            net=environment.get("LAB_NET", "172.16.33"),
+            net=environment.get("LAB_NET", "198.18.33"),
             persona=persona,
             unique_hostnames=environment.get("LAB_HOSTNAMES") == "unique",
             page_port=int(environment.get("LAB_PAGE_PORT", "18080")),

@@ -204,8 +204,9 @@ def _names_worker(model: dict, worker: str) -> bool:
 def run_failure(result: dict, host: str, container: str, wait: int, log: dict, secrets: dict) -> str:
     """Why the container did not come to life, with the end of its log, without the secrets it was given."""
     end = f"{log.get('stdout', '')}\n{log.get('stderr', '')}".strip()
+    why = str(result.get("msg", "No answer")).rstrip(".")
     text = (
-        f"{host}: the container {container} is not healthy; it has {wait} s to become so. {str(result.get('msg', 'No answer')).rstrip('.')}. "
+        f"{host}: the container {container} is not healthy; it has {wait} s to become so. {why}. "
         f"See `docker logs {container}` on the host; raise gpustack_wait if it only needs longer. The end of its log:\n{end}"
     )
     for secret in secrets.values():
