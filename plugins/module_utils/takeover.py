@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli, docker_run
@@ -131,6 +131,7 @@ class Old:
     version: str | None = None
     version_error: str | None = None
     worker_name: str | None = None
+    worker_name_error: str | None = None
     defaults: docker_run.EngineDefaults = field(default_factory=docker_run.EngineDefaults)
 
     def value(self, key: str) -> Any:
@@ -264,9 +265,9 @@ def read_old(
     file, error = _read_config_file(run, container, settings, timeout)
     settings = {**file, **settings}
     version, version_error = read_version(run, container, image, version_timeout)
-    old = Old(container, image or {}, settings, plain, strays, error, version, version_error, None, defaults)
-    name = old.value("worker_name") or _read_worker_name(run, old, timeout)
-    return Old(container, image or {}, settings, plain, strays, error, version, version_error, name, defaults)
+    old = Old(container, image or {}, settings, plain, strays, error, version, version_error, defaults=defaults)
+    name, name_error = _read_worker_name(run, old, timeout)
+    return replace(old, worker_name=name, worker_name_error=name_error)
 
 
 def _read_config_file(
@@ -282,13 +283,17 @@ def _read_config_file(
         return {}, f"{path}: {error}"
 
 
-def _read_worker_name(run: Runner, old: Old, timeout: float) -> str | None:
-    if old.role == "server" and old.value("disable_worker") is True:
-        return None
+def _read_worker_name(run: Runner, old: Old, timeout: float) -> tuple[str | None, str | None]:
+    """The name, and why it could not be read; neither when there is no worker or it has never joined."""
+    given = old.value("worker_name")
+    if given or (old.role == "server" and old.value("disable_worker") is True):
+        return given, None
     try:
-        return read_file(run, dict(old.container), f"{old.data_dir}/worker_name", timeout).strip() or None
-    except docker_cli.DockerError:
-        return None
+        return read_file(run, dict(old.container), f"{old.data_dir}/worker_name", timeout).strip() or None, None
+    except docker_cli.DockerError as error:
+        # What cat says, and what docker cp says.
+        missing = re.match(r"cat: .*no such file|.*could not find the file", str(error), re.IGNORECASE)
+        return None, None if missing else str(error)
 
 
 def read_file(run: Runner, container: dict[str, Any], path: str, timeout: float) -> str:
@@ -487,6 +492,7 @@ def problems(old: Old, desired: Desired, found: list[Extra]) -> list[str]:
             _port_problem(old, desired),
             _data_problem(old, desired),
             _models_problem(old, desired),
+            _worker_name_problem(old),
             _version_problem(old, desired),
         )
         if sentence
@@ -577,7 +583,7 @@ def _data_problem(old: Old, desired: Desired) -> str:
         return ""
     return (
         f"The data of the container {old.name} is in {here}; the collection would mount {desired.data_volume}. Set"
-        f" gpustack_data_volume: {here}"
+        f" gpustack_data_volume: {here} for this host."
     )
 
 
@@ -588,7 +594,16 @@ def _models_problem(old: Old, desired: Desired) -> str:
         return ""
     return (
         f"The container {old.name} has {mount.source} as /models; the collection would mount {wanted}, and models would not"
-        f" be found. Set gpustack_models_dir: {mount.path or mount.source}"
+        f" be found. Set gpustack_models_dir: {mount.path or mount.source} for this host."
+    )
+
+
+def _worker_name_problem(old: Old) -> str:
+    if old.worker_name_error is None:
+        return ""
+    return (
+        f"The name of the worker in the container {old.name} can't be read ({old.worker_name_error}), and models may name it."
+        f" Make this work: docker exec {old.name} cat {old.data_dir}/worker_name (or docker start {old.name}, if it stands still)."
     )
 
 
@@ -605,7 +620,7 @@ def _version_problem(old: Old, desired: Desired) -> str:
     if how == "newer":
         return (
             f"The container {old.name} runs GPUStack {old.version}, newer than {desired.version}: its data does not go back."
-            f" Set gpustack_version: {old.version}"
+            f" Set gpustack_version: {old.version} to keep it."
         )
     if how == "older" and not desired.upgrade:
         return (

@@ -437,7 +437,7 @@ def test_data_in_a_directory_of_the_host_is_to_be_named():
     assert found["data_mount"] == {"type": "bind", "source": "/data/gpustack", "name": "/data/gpustack"}
     assert found["problems"] == [
         "The data of the container gpustack is in /data/gpustack; the collection would mount gpustack-data. Set"
-        " gpustack_data_volume: /data/gpustack"
+        " gpustack_data_volume: /data/gpustack for this host."
     ]
     volumes = ("/data/gpustack:/var/lib/gpustack", *VOLUMES[1:])
     assert examined(container, desired(data_volume="/data/gpustack/", volumes=volumes))["problems"] == []
@@ -447,7 +447,7 @@ def test_data_in_an_anonymous_volume_is_to_be_named():
     container = described(SERVER, data=[volume(ANONYMOUS, "/var/lib/gpustack")])
     assert examined(container, desired())["problems"] == [
         f"The data of the container gpustack is in {ANONYMOUS}; the collection would mount gpustack-data. Set"
-        f" gpustack_data_volume: {ANONYMOUS}"
+        f" gpustack_data_volume: {ANONYMOUS} for this host."
     ]
 
 
@@ -457,7 +457,7 @@ def test_data_below_what_is_mounted_is_named_by_its_directory():
     assert found["worker_name"] == "atlas9"
     assert found["problems"] == [
         "The data of the container gpustack is in /var/lib/docker/volumes/srv/_data/gpustack; the collection would mount"
-        " gpustack-data. Set gpustack_data_volume: /var/lib/docker/volumes/srv/_data/gpustack"
+        " gpustack-data. Set gpustack_data_volume: /var/lib/docker/volumes/srv/_data/gpustack for this host."
     ]
 
 
@@ -478,7 +478,7 @@ def test_other_models_are_to_be_named():
         "The container gpustack was made by hand with what the variables do not say: --cache-dir /models/gpustack-cache."
         ' Set gpustack_cache_dir to the same, or give them up with gpustack_takeover_drop: ["--cache-dir"].',
         "The container gpustack has /mnt/nas as /models; the collection would mount /data/models, and models would not be"
-        " found. Set gpustack_models_dir: /mnt/nas",
+        " found. Set gpustack_models_dir: /mnt/nas for this host.",
     ]
     config = {"port": 8080, "cache_dir": "/mnt/nas/gpustack-cache"}
     volumes = (VOLUMES[0], "/mnt/nas:/mnt/nas", "/mnt/nas:/models")
@@ -570,7 +570,7 @@ def test_a_newer_version_is_refused_whatever_is_allowed():
     found = examined(described(SERVER), desired(upgrade=True), version="v2.0.1 (abcdef0)")
     assert (found["version"], found["version_relation"]) == ("2.0.1", "newer")
     assert found["problems"] == [
-        "The container gpustack runs GPUStack 2.0.1, newer than 0.7.1: its data does not go back. Set gpustack_version: 2.0.1"
+        "The container gpustack runs GPUStack 2.0.1, newer than 0.7.1: its data does not go back. Set gpustack_version: 2.0.1 to keep it."
     ]
 
 
@@ -610,6 +610,23 @@ def test_a_server_without_a_worker_has_no_worker_name():
     container = described([*SERVER, "--disable-worker"])
     found = examined(container, desired(config={**desired().config, "disable_worker": True}))
     assert (found["worker_name"], found["problems"]) == (None, [])
+
+
+def test_a_worker_that_never_joined_has_no_name_and_one_that_cannot_be_read_is_a_problem():
+    class Silent(Docker):
+        def _file(self, argv):
+            return Result(124, "", "", timed_out=True)
+
+    missing = Docker(described(WORKER), files={})
+    del missing.files["/var/lib/gpustack/worker_name"]
+    found = gpustack_takeover_info.examine(described(WORKER), desired("worker"), missing, 10, 120)
+    assert (found["worker_name"], found["problems"]) == (None, [])
+    found = gpustack_takeover_info.examine(described(WORKER), desired("worker"), Silent(described(WORKER)), 10, 120)
+    assert found["problems"] == [
+        "The name of the worker in the container gpustack can't be read (docker exec did not answer within 10 s), and models may"
+        " name it. Make this work: docker exec gpustack cat /var/lib/gpustack/worker_name (or docker start gpustack, if it stands"
+        " still)."
+    ]
 
 
 def test_proxies_count_as_covered_when_the_cluster_is_added_to_no_proxy():
