@@ -136,13 +136,14 @@ def read_image(run: Runner, reference: str, timeout: float) -> dict[str, Any] | 
     raise DockerError(why(argv, result, timeout))
 
 
-def volume_exists(run: Runner, name: str, timeout: float) -> bool:
-    argv = ["docker", "volume", "inspect", "--format", "{{.Name}}", name]
+def volume_path(run: Runner, name: str, timeout: float) -> str | None:
+    """Where a volume's files are on the host; None without such a volume."""
+    argv = ["docker", "volume", "inspect", "--format", "{{.Mountpoint}}", name]
     result = run(argv, timeout)
     if result.rc == 0 and not result.timed_out:
-        return True
+        return result.stdout.strip()
     if "no such volume" in result.stderr.lower():
-        return False
+        return None
     raise DockerError(why(argv, result, timeout))
 
 

@@ -147,6 +147,12 @@ def config_file(path: str) -> dict[str, Any]:
     return {"path": path, "exists": True, "mtime": status.st_mtime, "mode": mode, "owner": owner}
 
 
+def worker_uuid(run: Runner, data: str, timeout: float) -> str | None:
+    """The identity that a GPUStack worker keeps in its data directory."""
+    result = run(["head", "-c", "64", f"{data}/worker_uuid"], timeout)
+    return result.stdout.strip() or None if result.rc == 0 and not result.timed_out else None
+
+
 # The firewall
 
 

@@ -230,6 +230,9 @@ data:
     exists:
       description: Whether it is there; null when that is not known.
       type: bool
+    worker_uuid:
+      description: What GPUStack knows this data's worker by; null before a worker has run on it.
+      type: str
 npu_holders:
   description: Running containers other than O(container) that were given NPUs; none when Docker gives no answer.
   returned: success
@@ -467,13 +470,16 @@ def _image(runner: Runner, reference: str | None, engine: docker_cli.Engine, tim
 def _data(runner: Runner, name: str | None, engine: docker_cli.Engine, timeout: float) -> dict[str, Any] | None:
     if not name:
         return None
+    path: str | None = name
     if name.startswith("/"):
-        return {"name": name, "exists": host_facts.probe(runner, name, timeout).exists}
-    try:
-        exists = docker_cli.volume_exists(runner, name, timeout) if engine.running else None
-    except docker_cli.DockerError:
-        exists = None
-    return {"name": name, "exists": exists}
+        exists = host_facts.probe(runner, name, timeout).exists
+    else:
+        try:
+            path = docker_cli.volume_path(runner, name, timeout) if engine.running else None
+            exists = path is not None if engine.running else None
+        except docker_cli.DockerError:
+            path = exists = None
+    return {"name": name, "exists": exists, "worker_uuid": host_facts.worker_uuid(runner, path, timeout) if path and exists else None}
 
 
 def _store(runner: Runner, path: str | None, proc: str, timeout: float) -> dict[str, Any] | None:

@@ -444,7 +444,7 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
         "listeners": [],
         "docker_chain": {"managed": True, "present": None, "running_containers": None},
         "image": {"present": None, "id": None, "repo_digests": []},
-        "data": {"name": "gpustack-data", "exists": None},
+        "data": {"name": "gpustack-data", "exists": None, "worker_uuid": None},
         "config": {"path": "/none/config.yaml", "exists": False, "mtime": None, "mode": None, "owner": None},
         "store": {
             "path": "/data/models",
@@ -483,7 +483,8 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
             "docker ps": Result(0, f"{OURS}\n{OTHER}\n"),
             "docker container inspect": Result(0, json.dumps([ours, privileged])),
             "docker image inspect": Result(0, json.dumps([{"Id": "sha256:f41f", "RepoDigests": None}])),
-            "docker volume inspect": Result(0, "gpustack-data\n"),
+            "docker volume inspect": Result(0, "/var/lib/docker/volumes/gpustack-data/_data\n"),
+            "head -c 64 /var/lib/docker/volumes/gpustack-data/_data/worker_uuid": Result(0, "7798fc9a-c45a-4cac-823c-8dd9f62f87b6"),
             "iptables": Result(1, "", "iptables: No chain/target/match by that name.\n"),
             "systemctl": Result(0, "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n"),
             "sh -c": healthy_probe(),
@@ -493,7 +494,7 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
     chosen = {key: facts[key] for key in ("image", "data", "npu_holders", "listeners", "docker_chain")}
     assert chosen == {
         "image": {"present": True, "id": "sha256:f41f", "repo_digests": []},
-        "data": {"name": "gpustack-data", "exists": True},
+        "data": {"name": "gpustack-data", "exists": True, "worker_uuid": "7798fc9a-c45a-4cac-823c-8dd9f62f87b6"},
         "npu_holders": [{"container": "monitor", "npus": [0, 1], "via": "privileged"}],
         "listeners": [{"port": 8080, "pid": 700, "process": "gpustack", "container": "gpustack", "ours": True}],
         "docker_chain": {"managed": True, "present": False, "running_containers": ["gpustack", "monitor"]},
