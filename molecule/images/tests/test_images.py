@@ -1,0 +1,206 @@
+"""How the image comes to a host: from registries, from archives, and what is said when it does not."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import LAB, ROOT, inspect
+
+NAME = "gpustack/gpustack:v0.7.1-npu"
+USER, PASSWORD = "lab", "Mirror-of-the-lab-9"
+PRIVATE = {"gpustack_registry": "127.0.0.1:5001", "gpustack_registry_username": USER, "gpustack_registry_password": PASSWORD}
+REMEDY = (
+    "Check gpustack_registry, gpustack_registry_username and gpustack_registry_password, raise gpustack_image_timeout if it only "
+    "needs longer, or bring the image as a file with gpustack_image_archive."
+)
+COPY = "/var/lib/gpustack-image"
+
+
+@pytest.fixture
+def host(atlas):
+    return atlas("atlas1")
+
+
+@pytest.fixture
+def bare(host):
+    """The host without the container, and without an image of GPUStack's name."""
+    host.check_output("docker rm -f gpustack")
+    # A digest goes with its last tag, and without one only by itself.
+    for kind in ("RepoTags", "RepoDigests"):
+        images = json.loads(host.check_output("docker image inspect stand-in:one stand-in:two"))
+        for name in (name for image in images for name in image[kind] if not name.startswith("stand-in")):
+            host.check_output(f"docker rmi {name}")
+    return host
+
+
+def image_id(host, name: str) -> str:
+    return host.check_output(f"docker image inspect -f '{{{{.Id}}}}' {name}")
+
+
+def wait_until(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true"
+        time.sleep(0.2)
+
+
+def credentials(host) -> list[str]:
+    return host.check_output("ls -d /run/gpustack-registry.* 2>/dev/null || true").split()
+
+
+def assert_node_runs(host, stand_in: str, name: str) -> None:
+    container = inspect(host)
+    assert (container["Config"]["Image"], container["State"]["Health"]["Status"]) == (name, "healthy")
+    assert container["Image"] == image_id(host, f"stand-in:{stand_in}")
+
+
+def assert_password_stays_nowhere(host) -> None:
+    assert credentials(host) == []
+    encoded = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    for secret in (PASSWORD, encoded):
+        assert host.run(f"grep -rlF -e '{secret}' /root /etc /tmp /run /var/lib/gpustack /var/log /var/tmp").stdout == ""
+    assert not host.file("/root/.docker/config.json").exists
+
+
+def test_mirror_gives_the_image_of_the_version_and_a_second_run_changes_nothing(bare, playbook):
+    mirror = {"gpustack_registry": "127.0.0.1:5000"}
+    run = playbook("server", variables=mirror)
+    assert run.rc == 0
+    assert_node_runs(bare, "one", f"127.0.0.1:5000/{NAME}")
+    assert playbook("server", variables=mirror).recap["atlas1"]["changed"] == 0
+
+
+def test_version_alone_names_the_image_and_its_check_says_that_it_is_to_be_brought(bare, playbook):
+    run = playbook("server", "--check", variables={"gpustack_version": "0.7.0"})
+    assert run.rc == 0
+    assert "image gpustack/gpustack:v0.7.0-npu: brought to the host" in run.text
+
+
+def test_image_by_digest_replaces_the_container_once(bare, playbook):
+    playbook("server", variables={"gpustack_registry": "127.0.0.1:5000"})
+    accept = "Accept: application/vnd.docker.distribution.manifest.v2+json"
+    head = bare.check_output(f"curl -fsSI -H '{accept}' http://127.0.0.1:5000/v2/team/gpustack/manifests/newer")
+    digest = "127.0.0.1:5000/team/gpustack@" + head.lower().split("docker-content-digest: ")[1].split()[0]
+    run = playbook("server", variables={"gpustack_image": digest})
+    assert run.rc == 0
+    assert_node_runs(bare, "two", digest)
+    assert playbook("server", variables={"gpustack_image": digest}).recap["atlas1"]["changed"] == 0
+
+
+def test_private_registry_gets_its_password_and_nobody_else_does(bare, playbook):
+    run = playbook("server", "-vvv", "--diff", variables=PRIVATE)
+    assert run.rc == 0
+    assert_node_runs(bare, "one", f"127.0.0.1:5001/{NAME}")
+    assert PASSWORD not in run.output
+    assert_password_stays_nowhere(bare)
+
+
+def test_wrong_password_is_refused_with_the_remedy(bare, playbook):
+    run = playbook("server", "-vvv", variables={**PRIVATE, "gpustack_registry_password": "not-the-word"})
+    assert run.rc != 0
+    assert (
+        f"atlas1: 127.0.0.1:5001/{NAME} could not be pulled from 127.0.0.1:5001: Error response from daemon: login attempt to "
+        f"http://127.0.0.1:5001/v2/ failed with status: 401 Unauthorized. {REMEDY}"
+    ) in run.text
+    assert "not-the-word" not in run.output
+    assert credentials(bare) == []
+
+
+def test_registry_that_cannot_be_reached_is_named(bare, playbook):
+    run = playbook("server", variables={"gpustack_registry": "127.0.0.1:5999"})
+    assert run.rc != 0
+    assert f"atlas1: 127.0.0.1:5999/{NAME} could not be pulled from 127.0.0.1:5999: Error response from daemon:" in run.text
+    assert f"connection refused. {REMEDY}" in run.text
+
+
+def test_registry_that_does_not_answer_is_given_up_in_time(bare, playbook):
+    bare.check_output("docker pause registry-open")
+    try:
+        run = playbook("server", variables={"gpustack_registry": "127.0.0.1:5000", "gpustack_image_timeout": 2})
+    finally:
+        bare.check_output("docker unpause registry-open")
+    assert run.rc != 0
+    assert f"atlas1: 127.0.0.1:5000/{NAME} could not be pulled from 127.0.0.1:5000: no end within 2 s. {REMEDY}" in run.text
+
+
+def test_killed_pull_shows_the_password_to_nobody_and_removes_it(bare, tmp_path):
+    variables = tmp_path / "variables.json"
+    variables.write_text(json.dumps(PRIVATE))
+    command = ["ansible-playbook", "-i", "inventories/lab/hosts.yml", "playbooks/server.yml", "--extra-vars", f"@{variables}"]
+    bare.check_output("docker pause registry-private")
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        wait_until(lambda: credentials(bare))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert PASSWORD not in bare.check_output("ps -ef e ww")
+    finally:
+        bare.check_output("docker unpause registry-private")
+    wait_until(lambda: credentials(bare) == [])
+    assert_password_stays_nowhere(bare)
+
+
+def test_archive_on_the_store_is_loaded_once_and_again_when_it_holds_a_newer_image(bare, playbook):
+    archive = {"gpustack_image_archive": "/data/models/images/image.tar"}
+    bare.check_output("cp /data/models/images/one.tar /data/models/images/image.tar")
+    assert playbook("server", variables=archive).rc == 0
+    assert_node_runs(bare, "one", NAME)
+    assert playbook("server", variables=archive).recap["atlas1"]["changed"] == 0
+    bare.check_output("cp /data/models/images/two.tar /data/models/images/image.tar")
+    assert playbook("server", variables=archive).rc == 0
+    assert_node_runs(bare, "two", NAME)
+
+
+@pytest.mark.parametrize(
+    "name, sentences",
+    [
+        (
+            "cut",
+            "/data/models/images/cut.tar can't be read (unexpected end of data): expected an archive made by docker save. "
+            "It may be cut off; copy it again.",
+        ),
+        (
+            "none",
+            "/data/models/images/none.tar does not exist: expected an archive made by docker save. "
+            "Put it there, or correct gpustack_image_archive.",
+        ),
+        (
+            "other",
+            f"atlas1: /data/models/images/other.tar holds example/other:1; expected {NAME}. "
+            "Set gpustack_image to what it holds, or gpustack_image_archive to another file.",
+        ),
+    ],
+)
+def test_archive_that_does_not_serve_is_refused(bare, playbook, name, sentences):
+    run = playbook("server", variables={"gpustack_image_archive": f"/data/models/images/{name}.tar"})
+    assert run.rc != 0
+    assert sentences in run.text
+
+
+def test_archive_on_the_controller_is_copied_to_a_host_without_the_image_and_to_no_other(bare, playbook, tmp_path):
+    archive = tmp_path / "image.tar"
+    subprocess.run(["docker", "cp", f"{LAB}-atlas1:/data/models/images/one.tar", str(archive)], check=True)
+    variables = {"gpustack_image_archive": str(archive), "gpustack_image_archive_on_controller": True}
+    assert playbook("server", variables=variables).rc == 0
+    assert_node_runs(bare, "one", NAME)
+    assert not bare.file(COPY).exists
+    # What a run that was killed in the middle of the copy leaves.
+    bare.check_output(f"mkdir -p {COPY}/tmp/ansible-tmp-1 && head -c 4096 /dev/zero >{COPY}/tmp/ansible-tmp-1/.source.tar")
+    run = playbook("server", variables=variables)
+    assert run.rc == 0
+    assert "Copy the image archive to the host" not in run.output
+    assert not bare.file(COPY).exists
+    assert playbook("server", variables=variables).recap["atlas1"]["changed"] == 0
