@@ -92,12 +92,14 @@ def read(path: str) -> dict[str, list[str]]:
                 f"{path} has no manifest.json: expected an archive made by docker save. Make it anew: docker save -o FILE IMAGE."
             )
         return images(manifest, index)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
         raise ArchiveError(
             f"{path} does not exist: expected an archive made by docker save. Put it there, or correct gpustack_image_archive."
-        )
+        ) from error
     except (OSError, EOFError, tarfile.TarError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArchiveError(f"{path} can't be read ({error}): expected an archive made by docker save. It may be cut off; copy it again.")
+        raise ArchiveError(
+            f"{path} can't be read ({error}): expected an archive made by docker save. It may be cut off; copy it again."
+        ) from error
 
 
 def main() -> None:
