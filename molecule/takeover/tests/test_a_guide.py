@@ -65,8 +65,9 @@ def cut_off(refused, before, server, tmp_path_factory):
         stopped = "docker inspect --format '{{.State.Status}}' gpustack | grep exited"
         by_hand.wait_until("the old server is stopped", lambda: process.poll() is not None or server.run(stopped).rc == 0)
         finished = process.poll() is not None
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        if not finished:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         output.seek(0)
         print(output.read())
     assert not finished
