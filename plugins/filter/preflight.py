@@ -47,7 +47,12 @@ def driver_key(version: str) -> tuple:
 
 
 def usable(chip: dict, accept: list[str]) -> bool:
-    return bool(chip.get("device")) and chip.get("health") in accept
+    """A chip of which npu-smi could not tell name or memory is not one to rely on, whatever its health says."""
+    return described(chip) and bool(chip["device"]) and chip["health"] in accept
+
+
+def described(chip: dict) -> bool:
+    return chip["name"] is not None and chip["memory_total_mb"] is not None
 
 
 def usable_npus(npu: dict, expect: dict) -> dict:
@@ -122,6 +127,7 @@ def _npu_count(npu: dict, expected: int, accept: list[str]) -> list[dict]:
         for chip in chips
         if chip["health"] not in accept
     ]
+    reasons += [f"NPU {chip['npu_id']} is not described whole by npu-smi" for chip in chips if not described(chip)]
     reasons += [f"NPU {chip['npu_id']} has no device node" for chip in chips if not chip["device"]]
     if len(chips) < expected:
         reasons.append(f"npu-smi lists {len(chips)} NPUs ({', '.join(str(chip['npu_id']) for chip in chips)})")
@@ -170,8 +176,9 @@ def _driver(npu: dict, expect: dict) -> list[tuple[str, str]]:
 
 
 def _table_problems(npu: dict) -> list[tuple[str, str]]:
-    told = ("health", "device node", "/dev/", "missing")
-    return [(problem, "Run `npu-smi info` there.") for problem in npu["problems"] if not any(word in problem for word in told)]
+    """What npu-smi printed and could not be read. The other kinds of findings have checks of their own."""
+    told = ("health", "device_node", "driver_file", "driver_version", "no_npu")
+    return [(item["message"].rstrip("."), "Run `npu-smi info` there.") for item in npu["findings"] if item["kind"] not in told]
 
 
 def _docker(host: dict, expect: dict) -> list[dict]:

@@ -49,7 +49,7 @@ CODES: dict[int, tuple[str, str]] = {
     -8017: ("its firmware is being upgraded", "Wait until the upgrade ends, then run 'npu-smi info' again"),
     -8020: (
         "another container holds an NPU, and one that is held hides them all",
-        "Stop the container that holds it (holders lists those found), or give it other NPUs",
+        "Stop the container that holds it, or give it other NPUs",
     ),
     -8255: ("this product does not support the query", "Leave it out"),
     -9019: ("a call into the driver failed", RERUN),

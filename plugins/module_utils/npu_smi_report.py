@@ -171,7 +171,7 @@ def tool_missing(request: Request) -> Finding:
         where = f"at {request.npu_smi} (an executable file is expected there)"
     text = (
         f"npu-smi was not found {where}: the Ascend driver is not installed, or npu-smi lies elsewhere. Install the "
-        "driver, or name the path in npu_smi."
+        "driver, or put npu-smi there."
     )
     return Finding("npu_smi_missing", text)
 

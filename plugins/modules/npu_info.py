@@ -316,7 +316,7 @@ error:
     remedy:
       description: What to do.
       type: str
-      sample: Stop the container that holds it (holders lists those found), or give it other NPUs
+      sample: Stop the container that holds it, or give it other NPUs
 holders:
   description: Who holds an NPU. Looked for only where the driver says that one is held (error -8020).
   returned: always

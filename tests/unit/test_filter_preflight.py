@@ -7,10 +7,11 @@ import copy
 import pytest
 from ansible_collections.ascend.gpustack.plugins.filter import preflight
 
-CHIP = {"npu_id": 0, "chip_id": 0, "name": "910B4", "health": "OK", "device": "/dev/davinci0"}
+CHIP = {"npu_id": 0, "chip_id": 0, "name": "910B4", "memory_total_mb": 32768, "health": "OK", "device": "/dev/davinci0"}
 NPU = {
     "ok": True,
     "problems": [],
+    "findings": [],
     "driver_version": "25.2.0",
     "chips": [{**CHIP, "npu_id": number, "device": f"/dev/davinci{number}"} for number in range(8)],
     "manager_devices": list(preflight.MANAGERS),
@@ -67,6 +68,19 @@ def test_npu_in_alarm_is_a_warning_where_seven_are_enough():
     npu["chips"][5]["health"] = "Alarm"
     assert told(npu=npu, expected_npus=7) == [
         ("npu_health", "warn", "NPU 5 health is Alarm (npu-smi info -t health -i 5); this NPU is not used")
+    ]
+
+
+def test_npu_that_npu_smi_cannot_describe_is_not_used_and_the_unreadable_line_is_shown():
+    npu = copy.deepcopy(NPU)
+    npu["chips"][2].update(name=None, memory_total_mb=None)
+    npu["findings"] = [
+        {"kind": "table_incomplete", "message": "A row is missing before line 9.", "npu_id": None},
+        {"kind": "health", "message": "told by another check", "npu_id": 1},
+    ]
+    assert told(npu=npu) == [
+        ("npu_count", "fail", "7 of 8 NPUs are usable: NPU 2 is not described whole by npu-smi"),
+        ("npu_table", "warn", "A row is missing before line 9"),
     ]
 
 

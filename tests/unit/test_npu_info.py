@@ -274,7 +274,7 @@ def test_a_server_without_driver_is_reported_with_the_remedy(tmp_path):
     assert (result["ok"], result["chips"], result["npu_smi_path"]) == (False, [], None)
     assert result["problems"][0] == (
         "npu-smi was not found on PATH and in /usr/local/bin, /usr/local/sbin, /usr/local/Ascend/driver/tools: the Ascend "
-        "driver is not installed, or npu-smi lies elsewhere. Install the driver, or name the path in npu_smi."
+        "driver is not installed, or npu-smi lies elsewhere. Install the driver, or put npu-smi there."
     )
     assert [finding["kind"] for finding in result["findings"]] == ["npu_smi_missing", "device_node"]
     assert (host.calls, warnings) == ([], [])

@@ -68,7 +68,7 @@ def test_broken_drivers_are_told_apart_and_handed_to_whoever_started_the_run(pla
         silent(
             "atlas2",
             "npu-smi fails with 'dcmi model initialized failed, because the device is used. ret is -8020': another container holds an NPU, "
-            "and one that is held hides them all. Stop the container that holds it (holders lists those found), or give it other NPUs. ",
+            "and one that is held hides them all. Stop the container that holds it, or give it other NPUs. ",
         ),
         silent(
             "atlas3",
@@ -169,7 +169,7 @@ def test_docker_ports_holders_store_and_inventory_are_judged_and_a_bad_server_is
         silent(
             "atlas5",
             "npu-smi was not found on PATH and in /usr/local/bin, /usr/local/sbin, /usr/local/Ascend/driver/tools: the Ascend driver "
-            "is not installed, or npu-smi lies elsewhere. Install the driver, or name the path in npu_smi. ",
+            "is not installed, or npu-smi lies elsewhere. Install the driver, or put npu-smi there. ",
         ),
         "FAIL [store] atlas5: the model store /data/none does not exist; expected a mounted directory. "
         "Mount it, or set gpustack_models_dir.",
