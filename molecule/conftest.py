@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -96,3 +97,10 @@ def api(atlas, token):
 
 def inspect(host, container: str = "gpustack") -> dict:
     return json.loads(host.check_output(f"docker inspect {container}"))[0]
+
+
+def wait_until(what: str, condition, seconds: float = 180) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.2)

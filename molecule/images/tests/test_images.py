@@ -7,10 +7,9 @@ import json
 import os
 import signal
 import subprocess
-import time
 
 import pytest
-from conftest import LAB, ROOT, inspect
+from conftest import INVENTORY, LAB, ROOT, inspect, wait_until
 
 NAME = "gpustack/gpustack:v0.7.1-npu"
 USER, PASSWORD = "lab", "Mirror-of-the-lab-9"
@@ -41,13 +40,6 @@ def bare(host):
 
 def image_id(host, name: str) -> str:
     return host.check_output(f"docker image inspect -f '{{{{.Id}}}}' {name}")
-
-
-def wait_until(condition, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.2)
 
 
 def credentials(host) -> list[str]:
@@ -132,7 +124,7 @@ def test_registry_that_does_not_answer_is_given_up_in_time(bare, playbook):
 def test_killed_pull_shows_the_password_to_nobody_and_removes_it(bare, tmp_path):
     variables = tmp_path / "variables.json"
     variables.write_text(json.dumps(PRIVATE))
-    command = ["ansible-playbook", "-i", "inventories/lab/hosts.yml", "playbooks/server.yml", "--extra-vars", f"@{variables}"]
+    command = ["ansible-playbook", "-i", INVENTORY, "playbooks/server.yml", "--extra-vars", f"@{variables}"]
     bare.check_output("docker pause registry-private")
     try:
         process = subprocess.Popen(
@@ -143,13 +135,13 @@ def test_killed_pull_shows_the_password_to_nobody_and_removes_it(bare, tmp_path)
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        wait_until(lambda: credentials(bare))
+        wait_until("the login", lambda: credentials(bare))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         assert PASSWORD not in bare.check_output("ps -ef e ww")
     finally:
         bare.check_output("docker unpause registry-private")
-    wait_until(lambda: credentials(bare) == [])
+    wait_until("the end of the pull", lambda: credentials(bare) == [])
     assert_password_stays_nowhere(bare)
 
 
