@@ -12,13 +12,9 @@ description:
   - An uncompressed archive is read in an instant, whatever its size; a compressed one has to be read whole.
 author:
   - ascend.gpustack contributors (@ascend-gpustack)
-attributes:
-  check_mode:
-    description: Can run in check mode, and changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: Has no diff to show.
-    support: none
+extends_documentation_fragment:
+  - ascend.gpustack.attributes.info
+  - ascend.gpustack.attributes.group
 options:
   path:
     description: The archive, a tar file as C(docker save) writes it, also compressed by gzip, bzip2 or xz.

@@ -16,6 +16,8 @@ description:
     time, when its settings are right already.
 author:
   - ascend.gpustack contributors (@ascend-gpustack)
+extends_documentation_fragment:
+  - ascend.gpustack.attributes.group
 attributes:
   check_mode:
     description: Can run in check mode and say what it would change.

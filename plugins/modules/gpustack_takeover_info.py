@@ -16,13 +16,9 @@ description:
   - Values of secrets are not in the result. O(env) may hold some; set C(no_log) on the task.
 author:
   - ascend.gpustack contributors (@ascend-gpustack)
-attributes:
-  check_mode:
-    description: Can run in check mode, and changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: Has no diff to show.
-    support: none
+extends_documentation_fragment:
+  - ascend.gpustack.attributes.info
+  - ascend.gpustack.attributes.group
 options:
   container:
     description: The container's name.

@@ -14,13 +14,9 @@ description:
   - The API is asked with the cluster token. Proxies set in the environment are not used.
 author:
   - ascend.gpustack contributors (@ascend-gpustack)
-attributes:
-  check_mode:
-    description: Can run in check mode, and changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: Has no diff to show.
-    support: none
+extends_documentation_fragment:
+  - ascend.gpustack.attributes.info
+  - ascend.gpustack.attributes.group
 options:
   url:
     description: The GPUStack server, such as V(http://172.16.33.106:8080).

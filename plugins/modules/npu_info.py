@@ -17,13 +17,9 @@ description:
   - Needs no root where C(npu-smi) needs none. Only root sees all processes in RV(holders).
 author:
   - ascend.gpustack contributors (@ascend-gpustack)
-attributes:
-  check_mode:
-    description: Can run in check mode, and changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: Has no diff to show.
-    support: none
+extends_documentation_fragment:
+  - ascend.gpustack.attributes.info
+  - ascend.gpustack.attributes.group
 options:
   npu_smi:
     description:
