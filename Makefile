@@ -5,6 +5,9 @@ export ASCEND_GPUSTACK_CACHE := $(CACHE)
 VENV := $(CACHE)/venv-$(shell cat requirements.txt requirements-dev.txt | sha256sum | cut -c1-12)
 export PATH := $(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+# Ansible's temporary files and SSH connections, and pip's downloads, lie in the cache too, not in the home directory.
+export ANSIBLE_HOME := $(CACHE)/ansible
+export PIP_CACHE_DIR := $(CACHE)/pip
 
 .PHONY: help
 help: ## list the targets
@@ -39,9 +42,10 @@ demo: venv ## five simulated Atlas servers, and a real GPUStack cluster on them
 
 .PHONY: clean
 clean: ## remove the demo's and the tests' servers, networks, volumes and processes; keep the cache
+	@for socket in $(ANSIBLE_HOME)/cp/*; do [ ! -S "$$socket" ] || ssh -q -O exit -o ControlPath="$$socket" lab 2>/dev/null || true; done
 	@$(TEST_LAB) lab/lab down
 	@lab/lab clean
-	@rm -rf .ansible .pytest_cache .ruff_cache .hypothesis .molecule
+	@rm -rf $(ANSIBLE_HOME) .ansible .pytest_cache .ruff_cache .hypothesis .molecule
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: distclean
