@@ -75,7 +75,7 @@ molecule: venv $(SCENARIOS:%=molecule-%) ## every scenario on the simulated serv
 .PHONY: molecule-%
 molecule-%: venv
 	@echo "==> scenario $*"
-	@molecule reset -s $* >/dev/null 2>&1
+	@molecule reset -s $* >$(CACHE)/molecule.log 2>&1 || { cat $(CACHE)/molecule.log; exit 1; }
 	@$(TEST_LAB) molecule test -s $* --destroy=never
 
 .PHONY: test
