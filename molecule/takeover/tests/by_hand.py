@@ -49,9 +49,16 @@ def token_of(host: Any) -> str:
     return wait_until("the token is there", lambda: host.run(f"docker exec gpustack cat {DATA}/token").stdout.strip())
 
 
-def joined(host: Any) -> str:
-    """The name under which GPUStack took the worker on this host in; one that it changed is written half a minute later."""
-    return wait_until("the worker has joined", lambda: host.run(f"docker exec gpustack cat {DATA}/worker_name").stdout)
+def joined(host: Any, server: Any, token: str) -> str:
+    """The name under which GPUStack took the worker on this host in. The file has the host's name first, and the one that GPUStack
+    changed it to half a minute later; only GPUStack's own answer tells which of them it is."""
+
+    def name() -> str:
+        uuid, written = (host.run(f"docker exec gpustack cat {DATA}/{file}").stdout.strip() for file in ("worker_uuid", "worker_name"))
+        known = [known for known, worker in workers(server, token).items() if uuid and worker["worker_uuid"] == uuid]
+        return written if known == [written] else ""
+
+    return wait_until("the worker has joined", name)
 
 
 def ask(host: Any, token: str, path: str, body: dict | None = None) -> Any:

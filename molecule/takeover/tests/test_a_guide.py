@@ -33,9 +33,9 @@ def before(server, atlas):
     """The cluster made by hand: its token, its password, its workers, and a model that is bound to an NPU of the second one."""
     by_hand.docker_run(server, "0.7.0", "--port", "8080", *by_hand.CACHE, "--debug", options=EXTRAS)
     token = by_hand.token_of(server)
-    by_hand.joined(server)
+    by_hand.joined(server, server, token)
     by_hand.docker_run(atlas("atlas2"), "0.7.0", "--server-url", by_hand.url(server), "--token", token, *by_hand.CACHE)
-    second = by_hand.joined(atlas("atlas2"))
+    second = by_hand.joined(atlas("atlas2"), server, token)
     model = {"name": "qwen", "source": "local_path", "local_path": "/models/qwen.gguf", "backend": "llama-box", "replicas": 0}
     by_hand.ask(server, token, "/v1/models", {**model, "gpu_selector": {"gpu_ids": [f"{second}:npu:0"]}})
     return {
