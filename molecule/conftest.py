@@ -99,8 +99,10 @@ def inspect(host, container: str = "gpustack") -> dict:
     return json.loads(host.check_output(f"docker inspect {container}"))[0]
 
 
-def wait_until(what: str, condition, seconds: float = 180) -> None:
+def wait_until(what: str, condition, seconds: float = 180):
+    """The condition's first true answer."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
         time.sleep(0.2)
+    return found

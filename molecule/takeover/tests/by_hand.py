@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
-import time
-from typing import Any, Callable
+from typing import Any
 
-from conftest import DATA
+from conftest import DATA, wait_until
 
 DEVICES = [f"/dev/davinci{number}" for number in range(8)] + ["/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc"]
 MOUNTS = [
@@ -30,15 +29,6 @@ def docker_run(host: Any, version: str, *arguments: str, options: tuple[str, ...
     host.check_output("systemctl disable --now firewalld && systemctl restart docker")
     host.check_output(f"docker tag gpustack/gpustack:v{version}-npu gpustack/gpustack:latest-npu && mkdir -p /data/models/gpustack-cache")
     host.check_output(shlex.join([*words, *options, "gpustack/gpustack:latest-npu", *arguments]))
-
-
-def wait_until(what: str, condition: Callable[[], Any], seconds: float = 180) -> Any:
-    """The condition's first true answer."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.3)
-    return found
 
 
 def url(server: Any) -> str:

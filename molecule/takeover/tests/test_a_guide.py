@@ -10,7 +10,7 @@ import tempfile
 
 import by_hand
 import pytest
-from conftest import DATA, ROOT, Run, inspect, run_playbook
+from conftest import DATA, ROOT, Run, inspect, run_playbook, wait_until
 
 BOTH = ("--limit", "atlas1,atlas2")
 EXTRAS = ("--shm-size=16g", "-e", "HF_ENDPOINT=https://hf-mirror.com", "-v", "/opt/tools:/opt/tools")
@@ -63,7 +63,7 @@ def cut_off(refused, before, server, tmp_path_factory):
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output, start_new_session=True)
         stopped = "docker inspect --format '{{.State.Status}}' gpustack | grep exited"
-        by_hand.wait_until("the old server is stopped", lambda: process.poll() is not None or server.run(stopped).rc == 0)
+        wait_until("the old server is stopped", lambda: process.poll() is not None or server.run(stopped).rc == 0)
         finished = process.poll() is not None
         if not finished:
             os.killpg(process.pid, signal.SIGKILL)

@@ -6,7 +6,7 @@ import json
 
 import by_hand
 import pytest
-from conftest import DATA, inspect, lab, run_playbook
+from conftest import DATA, inspect, lab, run_playbook, wait_until
 
 BOTH = ("--limit", "atlas1,atlas2")
 TOKEN = "chosen-by-an-operator-2025"
@@ -24,7 +24,7 @@ def before(server, atlas):
     by_hand.docker_run(server, "0.7.1", "--port", "8080", "--token", TOKEN, "--worker-name", "atlas1", *by_hand.CACHE)
     given = ["--token", TOKEN, "--worker-name", "second"]
     by_hand.docker_run(atlas("atlas2"), "0.7.1", "--server-url", by_hand.url(server), *given, *by_hand.CACHE)
-    found = by_hand.wait_until("both workers have joined", lambda: by_hand.both(server, TOKEN))
+    found = wait_until("both workers have joined", lambda: by_hand.both(server, TOKEN))
     server.check_output("docker stop gpustack")
     assert sorted(found) == ["atlas1", "second"]
     return by_hand.identities(found)
