@@ -19,6 +19,17 @@ attributes:
     support: none
 """
 
+    # For the modules that write one file.
+    CHANGE = r"""
+attributes:
+  check_mode:
+    description: Can run in check mode and say what it would change.
+    support: full
+  diff_mode:
+    description: Shows the file that it writes, before and after.
+    support: full
+"""
+
     GROUP = r"""
 attributes:
   action_group:
