@@ -24,6 +24,10 @@ MAXIMUM_SKEW_S = 30
 # GPUStack 0.7's own: a worker's API, and what its models are served at
 WORKER_PORT = 10150
 SERVICE_PORTS = "40000-40063"
+# NFS, the port mapper, and mountd where the role nfs_server puts it
+NFS_PORTS = (2049, 111, 20048)
+# Checks whose findings other roles keep as sentences in a fact
+KEPT_PROBLEMS = (("takeover", "__gpustack_takeover_problems"), ("exports", "__nfs_server_problems"), ("mount", "__nfs_client_problems"))
 
 
 def finding(check: str, result: str, message: str = "", remedy: str = "") -> dict:
@@ -182,6 +186,9 @@ def _table_problems(npu: dict) -> list[tuple[str, str]]:
 
 
 def _docker(host: dict, expect: dict) -> list[dict]:
+    # A host that only exports the store needs none.
+    if not expect["node"]:
+        return []
     docker = host["docker"]
     if not docker["installed"]:
         return [
@@ -239,6 +246,9 @@ def _store(host: dict, expect: dict) -> list[dict]:
         return [
             finding("store", "fail", f"the model store {path} ({store['source']}) does not answer", "Check the server that exports it.")
         ]
+    # storage.yml brings it; what stands against that is told by the roles of NFS.
+    if expect["store_type"] == "nfs" and (not store["exists"] or store["root_fs"]):
+        return [finding("store", "pass")]
     if not store["exists"]:
         return [
             finding(
@@ -276,7 +286,18 @@ def _setting(hostvars: Any, host: str, name: str, default: Any) -> Any:
         return default
 
 
-def inventory_findings(play: list[str], groups: dict, hostvars: Any) -> list[tuple[str, dict]]:
+def _store_settings(groups: dict, settings: dict, hosts: list[str]) -> list[tuple[str, dict]]:
+    stores = groups.get("gpustack_store", [])
+    if settings["store_type"] != "nfs" or len(stores) == 1 or (not stores and settings["store_server"]):
+        return []
+    text = f"the group gpustack_store holds {', '.join(stores) or 'no host'}; expected exactly one while gpustack_store_type is nfs"
+    remedy = (
+        "Put the NFS server there, or set gpustack_store_server for one that Ansible does not manage, or gpustack_store_type: external."
+    )
+    return [(host, finding("inventory", "fail", text, remedy)) for host in stores or hosts]
+
+
+def inventory_findings(play: list[str], groups: dict, hostvars: Any, settings: dict) -> list[tuple[str, dict]]:
     """What the inventory itself has wrong with hosts of the play, be it against hosts that --limit leaves out: (host, finding)."""
     hosts = list(
         dict.fromkeys(host for group in ("gpustack_server", "gpustack_worker", "gpustack_store") for host in groups.get(group, []))
@@ -286,6 +307,7 @@ def inventory_findings(play: list[str], groups: dict, hostvars: Any) -> list[tup
     if len(servers) != 1:
         text = f"the group gpustack_server holds {', '.join(servers) or 'no host'}; expected exactly one"
         found += [(host, finding("inventory", "fail", text, "Correct the inventory.")) for host in servers or hosts]
+    found += _store_settings(groups, settings, hosts)
     own = dict(zip(hosts, addresses(hosts, hostvars)))
     found += _shared(own, "address", "fail", "gpustack_address", "Give each host an address of its own.")
     names = {host: _setting(hostvars, host, "gpustack_worker_name", host) for host in groups.get("gpustack_worker", [])}
@@ -316,20 +338,25 @@ def _is_loopback(address: str) -> bool:
         return address == "localhost" or address.startswith("localhost.")
 
 
-def firewall_probes(host: str, hosts: list[str], hostvars: Any, groups: dict) -> list[dict]:
-    """The ports that this host is to reach: a worker the server's, the server one of each kind of every worker in the play."""
+def firewall_probes(host: str, hosts: list[str], hostvars: Any, groups: dict, store_type: str) -> list[dict]:
+    """The ports that this host is to reach: a worker the server's, the server one of each kind of every worker in the play, and both
+    those of the host that exports the store."""
     server = (groups.get("gpustack_server") or [None])[0]
+    store = (groups.get("gpustack_store") or [None])[0]
     workers = groups.get("gpustack_worker", [])
+    found = []
     if host == server:
         others = [each for each in hosts if each in workers and each != server]
-        return [
-            {"host": address, "port": port}
-            for worker, address in zip(others, addresses(others, hostvars))
-            for port in (_worker_port(worker, hostvars), int(_service_ports(worker, hostvars).split("-")[0]))
-        ]
-    if host in workers and server:
-        return [{"host": addresses([server], hostvars)[0], "port": int(_setting(hostvars, server, "gpustack_port", 8080))}]
-    return []
+        for worker, address in zip(others, addresses(others, hostvars)):
+            ports = (_worker_port(worker, hostvars), int(_service_ports(worker, hostvars).split("-")[0]))
+            found += [{"host": address, "port": port} for port in ports]
+    elif host in workers and server:
+        found.append({"host": addresses([server], hostvars)[0], "port": int(_setting(hostvars, server, "gpustack_port", 8080))})
+    if store_type == "nfs" and store and host != store:
+        # NFS 4 needs one port alone.
+        ports = NFS_PORTS[:1] if str(_setting(hostvars, host, "nfs_client_version", "3")).startswith("4") else NFS_PORTS
+        found += [{"host": addresses([store], hostvars)[0], "port": port} for port in ports]
+    return found
 
 
 def _worker_port(host: str, hostvars: Any) -> int:
@@ -345,13 +372,18 @@ def firewall_findings(hosts: list[str], hostvars: Any, groups: dict) -> list[tup
     server = (groups.get("gpustack_server") or [""])[0]
     by_address = dict(zip(addresses(hosts, hostvars), hosts))
     found = []
-    for host in (each for each in hosts if each != server):
-        closed = _closed(host, hostvars)
+    for host in hosts:
+        closed = [probe for probe in _closed(host, hostvars) if host != server and probe["port"] not in NFS_PORTS]
         if closed:
             text = f"it cannot reach port {closed[0]['port']} of the server {server} ({closed[0]['result']})"
             found.append((host, finding("firewall", "fail", text, _opening([f"{closed[0]['port']}/tcp"], f"on {server}"))))
+        closed = [probe for probe in _closed(host, hostvars) if probe["port"] in NFS_PORTS]
+        if closed:
+            store, ports = groups["gpustack_store"][0], [str(probe["port"]) for probe in closed]
+            text = f"it cannot reach port {', '.join(ports)} of the store's host {store} ({closed[0]['result']})"
+            found.append((host, finding("firewall", "fail", text, _opening([f"{port}/tcp" for port in ports], f"on {store}"))))
     closed_by_worker = defaultdict(list)
-    for probe in _closed(server, hostvars):
+    for probe in (each for each in _closed(server, hostvars) if each["port"] not in NFS_PORTS):
         closed_by_worker[by_address.get(probe["host"], "")].append(probe)
     for host, closed in closed_by_worker.items():
         if host and not _unreachable(host, hostvars):
@@ -382,11 +414,12 @@ def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: d
     What the verdict says is not in the report too."""
     found = [(host, item) for host in hosts for item in _setting(hostvars, host, "ascend_driver_check_report", [])]
     found += [
-        (host, finding("takeover", "fail", problem.rstrip(".")))
+        (host, finding(check, "fail", problem.rstrip(".")))
+        for check, fact in KEPT_PROBLEMS
         for host in hosts
-        for problem in _setting(hostvars, host, "__gpustack_takeover_problems", [])
+        for problem in _setting(hostvars, host, fact, [])
     ]
-    found += firewall_findings(hosts, hostvars, groups) + inventory_findings(hosts, groups, hostvars)
+    found += firewall_findings(hosts, hostvars, groups) + inventory_findings(hosts, groups, hostvars, settings)
     found += _unknown_variables(hosts, hostvars, settings["known"]) + _same_hostnames(hosts, hostvars)
     problems = [(host, item) for host, item in found if item["result"] != "pass" and item["check"] not in settings["skip"]]
     failures = [(host, item) for host, item in problems if item["result"] == "fail"]
@@ -455,7 +488,7 @@ def _unknown_variables(hosts: list[str], hostvars: Any, known: list[str]) -> lis
     """A variable that begins like the collection's own and is none of them is most often a slip, and would silently do nothing."""
     found = []
     for host in hosts:
-        names = {name for name in hostvars[host] if name.startswith(("gpustack_", "ascend_driver_check_"))}
+        names = {name for name in hostvars[host] if name.startswith(("gpustack_", "ascend_driver_check_", "nfs_server_", "nfs_client_"))}
         for name in sorted(names - set(known)):
             near = difflib.get_close_matches(name, known, 1)
             text = f"{name} is no variable of this collection"

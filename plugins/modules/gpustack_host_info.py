@@ -303,6 +303,12 @@ store:
     writable:
       description: Whether files can be written there.
       type: bool
+    id:
+      description: The text of the file C(.gpustack-store-id) in it, null without one. Hosts that see the same text see the same store.
+      type: str
+    fs_id:
+      description: The file system's id, of NFS the server's; null where it has none.
+      type: str
 listeners:
   description: Those of O(ports) that something listens on.
   returned: success
@@ -481,7 +487,8 @@ def _data(runner: Runner, name: str | None, engine: docker_cli.Engine, timeout: 
 def _store(runner: Runner, path: str | None, proc: str, timeout: float) -> dict[str, Any] | None:
     if not path:
         return None
-    return host_facts.store(runner, path, host_facts.read_text(f"{proc}/self/mountinfo"), timeout)
+    mountinfo, volumes = (host_facts.read_text(f"{proc}/{name}") for name in ("self/mountinfo", "fs/nfsfs/volumes"))
+    return host_facts.store(runner, path, mountinfo, volumes, timeout)
 
 
 def main() -> None:

@@ -33,6 +33,8 @@ EXPECT = {
     "address": "172.16.33.106",
     "container": "gpustack",
     "models_dir": "/data/models",
+    "store_type": "external",
+    "node": True,
     "expected_npus": 8,
     "chip_name": "",
     "accept_health": ["OK"],
@@ -132,6 +134,10 @@ def test_driver_versions_sort_as_the_vendor_means_them(older, newer):
     assert preflight.driver_key(older) < preflight.driver_key(newer.upper())
 
 
+def test_host_that_only_exports_the_store_needs_no_docker():
+    assert told(changed(HOST, docker=changed(HOST["docker"], installed=False)), worker=False, node=False) == []
+
+
 def test_docker_missing_stopped_and_old_are_three_findings():
     docker = HOST["docker"]
     assert told(changed(HOST, docker=changed(docker, installed=False)))[0][2].startswith("Docker is missing")
@@ -173,7 +179,7 @@ def summary(reports: dict[str, list], groups=None, settings=None, **hostvars) ->
     variables = {host: {"ascend_driver_check_report": reports.get(host, []), **hostvars.get(host, {})} for host in [*hosts, *hostvars]}
     known = [f"gpustack_{name}" for name in ("port", "address", "worker_name", "worker_config")] + ["ascend_driver_check_report"]
     return preflight.preflight_summary(
-        hosts, variables, groups, {"skip": [], "known": known, "continue": False, "limit": "", **(settings or {})}
+        hosts, variables, groups, {"skip": [], "known": known, "continue": False, "limit": "", "store_type": "external", **(settings or {})}
     )
 
 
@@ -302,7 +308,7 @@ def test_workers_probe_the_server_and_the_server_the_workers_of_the_play():
         "atlas1": {"ansible_host": "10.0.0.1", "gpustack_port": "80"},
         "atlas3": {"ansible_host": "10.0.0.3", "gpustack_worker_config": {"worker_port": 9000, "service_port_range": "50000-50010"}},
     }
-    probes = {host: preflight.firewall_probes(host, list(variables), variables, GROUPS) for host in variables}
+    probes = {host: preflight.firewall_probes(host, list(variables), variables, GROUPS, "nfs") for host in variables}
     assert probes == {
         "atlas1": [
             {"host": "10.0.0.2", "port": 10150},
@@ -313,7 +319,17 @@ def test_workers_probe_the_server_and_the_server_the_workers_of_the_play():
         "atlas2": [{"host": "10.0.0.1", "port": 80}],
         "atlas3": [{"host": "10.0.0.1", "port": 80}],
     }
-    assert preflight.firewall_probes("atlas1", ["atlas1", "atlas2"], variables, GROUPS) == probes["atlas1"][:2]
+    assert preflight.firewall_probes("atlas1", ["atlas1", "atlas2"], variables, GROUPS, "external") == probes["atlas1"][:2]
+
+
+def test_hosts_probe_the_nfs_ports_of_the_host_that_exports_the_store():
+    groups = {**GROUPS, "gpustack_store": ["atlas3"]}
+    probes = preflight.firewall_probes("atlas2", list(ADDRESSES), ADDRESSES, groups, "nfs")
+    assert probes[1:] == [{"host": "10.0.0.3", "port": port} for port in (2049, 111, 20048)]
+    newer = {**ADDRESSES, "atlas2": {**ADDRESSES["atlas2"], "nfs_client_version": "4.2"}}
+    assert preflight.firewall_probes("atlas2", list(ADDRESSES), newer, groups, "nfs")[1:] == probes[1:2]
+    assert preflight.firewall_probes("atlas2", list(ADDRESSES), ADDRESSES, groups, "external") == probes[:1]
+    assert not [probe for probe in preflight.firewall_probes("atlas3", list(ADDRESSES), ADDRESSES, groups, "nfs") if probe["port"] == 2049]
 
 
 def probed(*probes: tuple[str, int, str]) -> dict:
@@ -339,6 +355,36 @@ def test_closed_ports_are_a_finding_of_the_workers_which_can_be_left_out():
         "or set gpustack_firewall: disable.",
         "The others would pass: --limit '!atlas2,!atlas3'",
     ]
+
+
+def test_closed_nfs_ports_are_named_with_the_host_that_has_to_open_them():
+    seen = probed(("10.0.0.1", 8080, "open"), ("10.0.0.3", 2049, "open"), ("10.0.0.3", 111, "timeout"), ("10.0.0.3", 20048, "timeout"))
+    groups = {**GROUPS, "gpustack_store": ["atlas3"]}
+    found = summary({"atlas1": [], "atlas2": [], "atlas3": []}, groups, **{**ADDRESSES, "atlas2": {**ADDRESSES["atlas2"], **seen}})
+    assert told_of_inventory(found) == [
+        "FAIL [firewall] atlas2: it cannot reach port 111, 20048 of the store's host atlas3 (timeout). Run on atlas3: firewall-cmd "
+        "--add-port=111/tcp --add-port=20048/tcp && firewall-cmd --runtime-to-permanent; or set gpustack_firewall: disable."
+    ]
+
+
+def test_store_without_a_server_is_refused_before_anything_runs():
+    nfs = {"store_type": "nfs", "store_server": ""}
+    assert told_of_inventory(summary({"atlas1": []}, settings=nfs)) == [
+        "FAIL [inventory] atlas1: the group gpustack_store holds no host; expected exactly one while gpustack_store_type is nfs. "
+        "Put the NFS server there, or set gpustack_store_server for one that Ansible does not manage, or gpustack_store_type: external."
+    ]
+    assert told_of_inventory(summary({"atlas1": []}, settings={**nfs, "store_server": "filer"})) == []
+
+
+def test_store_that_is_yet_to_be_mounted_is_no_finding():
+    missing = changed(HOST["store"], exists=False, root_fs=True)
+    assert told(changed(HOST, store=missing), store_type="nfs") == []
+    assert told(changed(HOST, store=missing))[0][0] == "store"
+
+
+def test_what_stands_against_mount_and_export_joins_the_others():
+    found = summary({"atlas1": []}, atlas1={"__nfs_client_problems": ["/data/models holds old."], "__nfs_server_problems": ["async."]})
+    assert told_of_inventory(found) == ["FAIL [exports] atlas1: async.", "FAIL [mount] atlas1: /data/models holds old."]
 
 
 def test_dead_worker_is_not_said_to_have_closed_ports():

@@ -21,6 +21,10 @@ MOUNTINFO = r"""22 1 253:0 / / rw,relatime shared:1 - ext4 /dev/mapper/openeuler
 96 30 0:53 / /data/with\040space ro,relatime shared:51 master:3 - nfs4 nas:/a\040b rw,vers=4.2
 97 22 253:0 /srv/local /srv/models rw,relatime shared:1 - ext4 /dev/mapper/openeuler-root rw
 """
+# /proc/fs/nfsfs/volumes; the last id is the server's own of the file system
+VOLUMES = """NV SERVER   PORT DEV          FSID                              FSC
+v3 ac10216a  801 0:52         3d0c1ae5f1b84a1e:0                no
+"""
 STAT_DEAD = "stat: cannot statx '/data/models': Stale file handle\n"
 STAT_MISSING = "stat: cannot statx '/data/models': No such file or directory\n"
 TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -50,11 +54,11 @@ def answers(table):
 
 
 def healthy_probe(path="/data/models"):
-    return Result(0, f"{path}\nkind directory\nfree 262144 4096\nwritable\n")
+    return Result(0, f"{path}\nkind directory\nfree 262144 4096 0\nwritable\nid 5ba7\n")
 
 
 def test_a_live_store_is_described():
-    assert host_facts.store(answers({"sh": healthy_probe()}), "/data/models", MOUNTINFO, 10) == {
+    assert host_facts.store(answers({"sh": healthy_probe()}), "/data/models", MOUNTINFO, VOLUMES, 10) == {
         "path": "/data/models",
         "exists": True,
         "answers": True,
@@ -66,6 +70,8 @@ def test_a_live_store_is_described():
         "free_mb": 1024,
         "root_fs": False,
         "writable": True,
+        "id": "5ba7",
+        "fs_id": "3d0c1ae5f1b84a1e:0",
     }
 
 
@@ -80,7 +86,7 @@ def test_a_live_store_is_described():
     ids=["hangs", "hangs at once", "stale", "killed"],
 )
 def test_a_dead_store_still_tells_where_it_is_mounted(result, error):
-    assert host_facts.store(answers({"sh": result}), "/data/models/", MOUNTINFO, 10) == {
+    assert host_facts.store(answers({"sh": result}), "/data/models/", MOUNTINFO, VOLUMES, 10) == {
         "path": "/data/models/",
         "exists": None,
         "answers": False,
@@ -92,11 +98,13 @@ def test_a_dead_store_still_tells_where_it_is_mounted(result, error):
         "free_mb": None,
         "root_fs": False,
         "writable": None,
+        "id": None,
+        "fs_id": "3d0c1ae5f1b84a1e:0",
     }
 
 
 def test_a_missing_store_answers_that_it_is_not_there():
-    found = host_facts.store(answers({"sh": Result(3, "/models\n", STAT_MISSING)}), "/models", MOUNTINFO, 10)
+    found = host_facts.store(answers({"sh": Result(3, "/models\n", STAT_MISSING)}), "/models", MOUNTINFO, VOLUMES, 10)
     assert found == {
         "path": "/models",
         "exists": False,
@@ -109,21 +117,23 @@ def test_a_missing_store_answers_that_it_is_not_there():
         "free_mb": None,
         "root_fs": True,
         "writable": False,
+        "id": None,
+        "fs_id": None,
     }
 
 
 def test_a_store_behind_a_link_is_looked_for_where_the_link_leads():
-    found = host_facts.store(answers({"sh": healthy_probe("/data/models/x")}), "/models", MOUNTINFO, 10)
+    found = host_facts.store(answers({"sh": healthy_probe("/data/models/x")}), "/models", MOUNTINFO, VOLUMES, 10)
     assert (found["target"], found["is_mount"], found["root_fs"]) == ("/data/models", False, False)
 
 
 def test_a_store_mounted_read_only_is_not_writable():
-    found = host_facts.store(answers({"sh": healthy_probe("/data/with space")}), "/data/with space", MOUNTINFO, 10)
+    found = host_facts.store(answers({"sh": healthy_probe("/data/with space")}), "/data/with space", MOUNTINFO, VOLUMES, 10)
     assert (found["source"], found["writable"]) == ("nas:/a b", False)
 
 
 def test_a_directory_bound_from_the_root_file_system_still_lies_on_it():
-    found = host_facts.store(answers({"sh": healthy_probe("/srv/models")}), "/srv/models", MOUNTINFO, 10)
+    found = host_facts.store(answers({"sh": healthy_probe("/srv/models")}), "/srv/models", MOUNTINFO, VOLUMES, 10)
     assert (found["is_mount"], found["root_fs"]) == (True, True)
 
 
@@ -458,6 +468,8 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
             "free_mb": None,
             "root_fs": False,
             "writable": None,
+            "id": None,
+            "fs_id": None,
         },
         "firewalld": {"installed": False, "running": False, "enabled": False},
         "probes": [],

@@ -18,6 +18,7 @@ OWN = ("docker", "containerd", "systemd", "dnf")
 OBJECTS_OF_TASKS = {
     "Stop and disable firewalld": "service firewalld: stopped and disabled",
     "Restart Docker, which makes its chains anew": "service docker: restarted",
+    "Give the model store its id, once and for all": "file /data/models/.gpustack-store-id",
     "Install python3-requests, which Ansible's Docker modules need": "package python3-requests",
 }
 
@@ -56,7 +57,8 @@ def created(before: State, after: State) -> set[str]:
     if after.services["docker"] != before.services["docker"]:
         found.add("service docker: restarted")
     found |= {f"file {path}" for path in after.files if path.startswith("/etc/gpustack/")}
-    found |= {f"directory {path}" for path in after.files if re.fullmatch(r"/data/models/[^/]+", path)}
+    found |= {f"directory {path}" for path in after.files if re.fullmatch(r"/data/models/[^/.]+", path)}
+    found |= {f"file {path}" for path in after.files if path == "/data/models/.gpustack-store-id"}
     return found
 
 
@@ -125,7 +127,10 @@ def test_check_changes_nothing(story):
 
 def test_check_names_every_object_that_the_run_creates_and_no_other(story):
     assert story.run.rc == 0, story.run.output
-    assert {name: named(story.check, name) for name in NAMES} == {name: created(story.empty[name], story.deployed[name]) for name in NAMES}
+    made = {name: created(story.empty[name], story.deployed[name]) for name in NAMES}
+    # One store, so that both see the file; the first host writes it.
+    made["atlas2"].remove("file /data/models/.gpustack-store-id")
+    assert {name: named(story.check, name) for name in NAMES} == made
     assert named(story.check, "atlas2") == {
         "package python3-requests",
         "service firewalld: stopped and disabled",
