@@ -33,6 +33,10 @@ options:
   store_path:
     description: Where the model store is mounted on the host.
     type: path
+  store_only:
+    description: Whether only RV(store) is read, which takes a fraction of the time.
+    type: bool
+    default: false
   image:
     description: An image by name and tag, digest or ID.
     type: str
@@ -87,7 +91,7 @@ EXAMPLES = r"""
 RETURN = r"""
 clock:
   description: The host's clock.
-  returned: success
+  returned: unless O(store_only) is set
   type: dict
   contains:
     epoch:
@@ -98,15 +102,15 @@ clock:
       type: float
 hostname:
   description: The host's own name.
-  returned: success
+  returned: unless O(store_only) is set
   type: str
 machine:
   description: The kind of CPU, such as V(aarch64).
-  returned: success
+  returned: unless O(store_only) is set
   type: str
 docker:
   description: Docker Engine. What is not known is null.
-  returned: success
+  returned: unless O(store_only) is set
   type: dict
   contains:
     installed:
@@ -148,11 +152,11 @@ docker:
       type: str
 python_requests:
   description: Whether the Python that runs this module has what Ansible's Docker modules need of C(requests).
-  returned: success
+  returned: unless O(store_only) is set
   type: bool
 container:
   description: The container O(container), null when there is none.
-  returned: success
+  returned: unless O(store_only) is set
   type: dict
   contains:
     id:
@@ -202,7 +206,7 @@ container:
       type: dict
 image:
   description: The image O(image), null when none was asked for.
-  returned: success
+  returned: unless O(store_only) is set
   type: dict
   contains:
     present:
@@ -217,7 +221,7 @@ image:
       elements: str
 data:
   description: The data O(data_volume), null when none was asked for.
-  returned: success
+  returned: unless O(store_only) is set
   type: dict
   contains:
     name:
@@ -231,7 +235,7 @@ data:
       type: str
 npu_holders:
   description: Running containers other than O(container) that were given NPUs; none when Docker gives no answer.
-  returned: success
+  returned: unless O(store_only) is set
   type: list
   elements: dict
   contains:
@@ -247,7 +251,7 @@ npu_holders:
       type: str
 config:
   description: The file O(config_path).
-  returned: success
+  returned: unless O(store_only) is set
   type: dict
   contains:
     path:
@@ -311,7 +315,7 @@ store:
       type: str
 listeners:
   description: Those of O(ports) that something listens on.
-  returned: success
+  returned: unless O(store_only) is set
   type: list
   elements: dict
   contains:
@@ -332,7 +336,7 @@ listeners:
       type: bool
 firewalld:
   description: The service firewalld; all null where systemd does not answer.
-  returned: success
+  returned: unless O(store_only) is set
   type: dict
   contains:
     installed:
@@ -346,7 +350,7 @@ firewalld:
       type: bool
 docker_chain:
   description: Docker's own chain in the nat table, which a reload of firewalld can take away.
-  returned: success
+  returned: unless O(store_only) is set
   type: dict
   contains:
     managed:
@@ -361,7 +365,7 @@ docker_chain:
       elements: str
 probes:
   description: Each of O(probe) with what came back within three seconds.
-  returned: success
+  returned: unless O(store_only) is set
   type: list
   elements: dict
   contains:
@@ -379,7 +383,7 @@ probes:
       type: str
 resolved:
   description: Each of O(resolve) with its address, null when it has none.
-  returned: success
+  returned: unless O(store_only) is set
   type: dict
 """
 
@@ -409,6 +413,8 @@ class Places:
 
 def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Places) -> dict[str, Any]:
     timeout = parameters["timeout"]
+    if parameters["store_only"]:
+        return {"store": _store(runner, parameters["store_path"], places.proc, timeout)}
     engine = docker_cli.read_engine(runner, timeout)
     containers = None
     if engine.running:
@@ -498,6 +504,7 @@ def main() -> None:
             "config_path": {"type": "path", "default": "/etc/gpustack/config.yaml"},
             "data_volume": {"type": "str"},
             "store_path": {"type": "path"},
+            "store_only": {"type": "bool", "default": False},
             "image": {"type": "str"},
             "ports": {"type": "list", "elements": "int", "default": []},
             "resolve": {"type": "list", "elements": "str", "default": []},

@@ -358,6 +358,7 @@ PARAMETERS = {
     "container": "gpustack",
     "config_path": "/none/config.yaml",
     "data_volume": "gpustack-data",
+    "store_only": False,
     "store_path": "/data/models",
     "image": "gpustack/gpustack:v0.7.1-npu",
     "ports": [8080],
@@ -419,6 +420,13 @@ def places(tmp_path, proc):
 def told(facts):
     """Without what differs from one machine to the next."""
     return {key: value for key, value in facts.items() if key not in ("hostname", "machine", "python_requests")}
+
+
+def test_the_store_alone_is_read_without_asking_for_anything_else(tmp_path, proc):
+    facts = gpustack_host_info.gather(
+        {**PARAMETERS, "store_only": True}, answers({"sh -c": healthy_probe()}), 1000.0, places(tmp_path, proc)
+    )
+    assert list(facts) == ["store"] and facts["store"]["id"] == "5ba7"
 
 
 def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, proc):
