@@ -40,6 +40,25 @@ demo: venv ## five simulated Atlas servers, and a real GPUStack cluster on them
 	@echo "    lab/lab exec atlas1 docker exec gpustack cat /var/lib/gpustack/initial_admin_password"
 	@echo "    To remove it all: make clean"
 
+# Hosts with kernels of their own, for what containers can't do: an NFS server, a reboot.
+VM_PAGE_PORT := $(or $(LAB_PAGE_PORT),18081)
+
+.PHONY: vm-up
+vm-up: ## three simulated servers as virtual machines
+	@lab/vm up 3
+
+.PHONY: vm-demo
+vm-demo: venv vm-up ## the same cluster on virtual machines, with a store over NFS
+	@start=$$SECONDS; ansible-playbook -i inventories/vm/hosts.yml site.yml --limit '!atlas4' && \
+	  echo "==> site.yml: $$((SECONDS - start)) s"
+	@echo "==> GPUStack page: http://127.0.0.1:$(VM_PAGE_PORT), user admin; its initial password, valid until the first login:"
+	@echo "    lab/vm exec atlas1 docker exec gpustack cat /var/lib/gpustack/initial_admin_password"
+	@echo "    To remove it all: make vm-down"
+
+.PHONY: vm-down
+vm-down: ## remove the virtual machines; keep what they are made of
+	@lab/vm down
+
 .PHONY: clean
 clean: ## remove the demo's and the tests' servers, networks, volumes and processes; keep the cache
 	@for socket in $(ANSIBLE_HOME)/cp/*; do [ ! -S "$$socket" ] || ssh -q -O exit -o ControlPath="$$socket" lab 2>/dev/null || true; done
@@ -56,6 +75,7 @@ distclean: clean ## also the cache
 
 # The tests' servers have a name and a network of their own, so that a demo beside them is left alone.
 TEST_LAB := LAB_NAME=ascend-gpustack-test LAB_NET=$(or $(TEST_LAB_NET),198.18.34) LAB_PAGE_PORT=$(or $(TEST_LAB_PAGE_PORT),18134)
+VM_TEST_LAB := LAB_NAME=ascend-gpustack-vmtest LAB_NET=$(or $(TEST_VM_NET),198.18.35) LAB_VM_SSH_PORT=$(or $(TEST_VM_SSH_PORT),22320) LAB_PAGE_PORT=$(or $(TEST_VM_PAGE_PORT),18135)
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 
 .PHONY: lint
@@ -89,4 +109,5 @@ lab: ## the servers' images for the tests, and empty servers
 .PHONY: test-down
 test-down:
 	@$(TEST_LAB) lab/lab down
+	@$(VM_TEST_LAB) lab/vm down
 	@$(TEST_LAB) lab/lab engine-stop

@@ -3,43 +3,22 @@
 
 from __future__ import annotations
 
-import collections.abc
-import concurrent.futures
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 
-from lablib import images, shell
+from lablib import images, shell, ssh
 from lablib.images import Built
 from lablib.settings import Lab
 
 BOOT_SECONDS = 120
 
 
-def together(function: collections.abc.Callable[..., object], items: collections.abc.Iterable[object]) -> None:
-    """Call for all items at once, and fail with the first failure."""
-    with concurrent.futures.ThreadPoolExecutor(max_workers=16) as pool:
-        list(pool.map(function, items))
-
-
 def containers(lab: Lab) -> dict[str, str]:
     """Names and states of this lab's containers."""
     words = ("ps", "--all", "--filter", f"label={lab.label}", "--format", "{{.Names}} {{.State}}")
     return dict(line.split(" ", 1) for line in shell.lines(shell.docker(*words)))
-
-
-def make_ssh_key(lab: Lab) -> None:
-    private = lab.cache / "ssh" / "id_ed25519"
-    if not public_key(lab).exists():
-        private.parent.mkdir(mode=0o700, exist_ok=True)
-        private.unlink(missing_ok=True)
-        shell.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", lab.name, "-f", str(private))
-
-
-def public_key(lab: Lab) -> pathlib.Path:
-    return lab.cache / "ssh" / "id_ed25519.pub"
 
 
 def make_network(lab: Lab) -> None:
@@ -63,24 +42,16 @@ def create(lab: Lab, built: Built, number: int) -> None:
     options = [f"--name={name}", f"--label={lab.label}", f"--network={lab.name}", f"--ip={lab.address(number)}"]
     options += ["--hostname", f"atlas{number}" if lab.unique_hostnames else "localhost.localdomain"]
     options += [f"--volume={name}-docker:/var/lib/docker", f"--volume={lab.store}:/data/models"]
-    options += [f"--volume={built.seed}:/usr/share/lab/seed:ro", f"--volume={public_key(lab)}:/root/.ssh/authorized_keys:ro"]
+    options += [f"--volume={built.seed}:/usr/share/lab/seed:ro", f"--volume={ssh.public_key(lab)}:/root/.ssh/authorized_keys:ro"]
     if number == 1:
         options += [f"--publish=127.0.0.1:{lab.page_port}:8080"]
     options += [*images.PRIVILEGES, *images.cgroup_options(lab)]
     shell.docker("run", "--detach", *options, built.host_image, "/lib/systemd/systemd")
 
 
-def speaks_ssh(address: str) -> bool:
-    try:
-        with socket.create_connection((address, 22), timeout=2) as connection:
-            return connection.recv(4) == b"SSH-"
-    except OSError:
-        return False
-
-
 def wait_for_boot(name: str) -> None:
     address = shell.docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name).strip()
-    shell.wait_until(f"{name} answers on SSH", lambda: speaks_ssh(address), BOOT_SECONDS)
+    shell.wait_until(f"{name} answers on SSH", lambda: ssh.answers(address), BOOT_SECONDS)
     words = ["docker", "exec", name, "systemctl", "is-system-running", "--wait"]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BOOT_SECONDS)
     if done.stdout.strip() != "running":
@@ -93,14 +64,14 @@ def up(lab: Lab, built: Built, count: int) -> None:
     present = containers(lab)
     names = [lab.host(f"atlas{number}") for number in range(1, count + 1)]
     with shell.stage(f"start {count} hosts"):
-        make_ssh_key(lab)
+        ssh.make_key(lab)
         make_network(lab)
         make_volume(lab, lab.store)
         missing = [number for number in range(1, count + 1) if names[number - 1] not in present]
-        together(lambda number: create(lab, built, number), missing)
-        together(lambda name: shell.docker("start", name), [name for name in names if present.get(name, "running") != "running"])
+        shell.together(lambda number: create(lab, built, number), missing)
+        shell.together(lambda name: shell.docker("start", name), [name for name in names if present.get(name, "running") != "running"])
     with shell.stage("wait for their boot"):
-        together(wait_for_boot, names)
+        shell.together(wait_for_boot, names)
 
 
 def reset(lab: Lab, built: Built, count: int) -> None:
@@ -112,7 +83,7 @@ def reset(lab: Lab, built: Built, count: int) -> None:
 def remove_hosts(lab: Lab) -> None:
     """Remove containers and volumes, also those that a killed run left."""
     names = list(containers(lab))
-    together(lambda name: shell.docker("rm", "--force", "--volumes", name), names)
+    shell.together(lambda name: shell.docker("rm", "--force", "--volumes", name), names)
     volumes = shell.lines(shell.docker("volume", "ls", "--quiet", "--filter", f"label={lab.label}"))
     if volumes:
         shell.docker("volume", "rm", "--force", *volumes)
@@ -136,12 +107,12 @@ def down(lab: Lab) -> None:
 
 
 def stop(lab: Lab, names: list[str]) -> None:
-    together(lambda name: shell.docker("kill", lab.host(name)), names)
+    shell.together(lambda name: shell.docker("kill", lab.host(name)), names)
 
 
 def start(lab: Lab, names: list[str]) -> None:
-    together(lambda name: shell.docker("start", lab.host(name)), names)
-    together(lambda name: wait_for_boot(lab.host(name)), names)
+    shell.together(lambda name: shell.docker("start", lab.host(name)), names)
+    shell.together(lambda name: wait_for_boot(lab.host(name)), names)
 
 
 def execute(lab: Lab, name: str, words: list[str]) -> None:

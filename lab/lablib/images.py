@@ -71,6 +71,11 @@ def partial(target: pathlib.Path) -> collections.abc.Iterator[pathlib.Path]:
     path.rename(target)
 
 
+def remove_leftovers(folder: pathlib.Path) -> None:
+    for leftover in folder.glob(f"*{PARTIAL}"):
+        remove_tree(leftover)
+
+
 def remove_tree(path: pathlib.Path) -> None:
     shell.run("rm", "-rf", "--one-file-system", "--", str(path))
 
@@ -103,11 +108,14 @@ def mmdebstrap(what: str, *words: str, lab: Lab) -> None:
         engine.install_packages("mmdebstrap")
     work = lab.cache / f"tree{PARTIAL}"
     work.mkdir()
-    # When this process is killed, that one dies with all its children, and its mounts go with it.
-    alone = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
-    words = (*alone, "env", f"TMPDIR={work}", *words)
-    shell.run(*words, log=lab.cache / f"build-{what}.log")
+    alone("env", f"TMPDIR={work}", *words, log=lab.cache / f"build-{what}.log")
     remove_tree(work)
+
+
+def alone(*words: str, log: pathlib.Path) -> None:
+    """Run what mounts or unpacks: when this process is killed, it dies with all its children, and its mounts go with it."""
+    namespaces = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+    shell.run("setpriv", "--pdeathsig", "KILL", *namespaces, *words, log=log)
 
 
 def host_image(lab: Lab) -> str:
@@ -191,8 +199,7 @@ def build(lab: Lab) -> Built:
     with lab.lock("images"):
         # A build that was killed may have left its container at work on the folder.
         shell.docker("rm", "--force", seed_builder(lab))
-        for leftover in lab.cache.glob(f"*{PARTIAL}"):
-            remove_tree(leftover)
+        remove_leftovers(lab.cache)
         image = host_image(lab)
         return Built(image, seed(lab, image))
 

@@ -15,7 +15,10 @@ from lablib.shell import Failure
 SOURCE = pathlib.Path(__file__).resolve().parent.parent
 LABEL = "ascend.gpustack.lab"
 FIRST_ADDRESS = 106
+Variables = collections.abc.Mapping[str, str]
 PERSONAS = ("openeuler", "debian")
+CONTAINERS = {"LAB_NAME": "ascend-gpustack-lab", "LAB_NET": "198.18.33", "LAB_PAGE_PORT": "18080"}
+VMS = {"LAB_NAME": "ascend-gpustack-vm", "LAB_NET": "198.18.35", "LAB_PAGE_PORT": "18081"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +31,14 @@ class Lab:
     unique_hostnames: bool
     page_port: int  # on 127.0.0.1, leads to port 8080 of the first host
     cache: pathlib.Path
+    ssh_port: int  # of 127.0.0.1; the ports after it lead to the virtual machines, and by its number their network is known
+    memory: int  # of a virtual machine, in MiB
 
     @classmethod
-    def from_environment(cls, environment: collections.abc.Mapping[str, str]) -> Lab:
+    def from_environment(
+        cls, environment: collections.abc.Mapping[str, str], defaults: collections.abc.Mapping[str, str] = CONTAINERS
+    ) -> Lab:
+        environment = {**defaults, **environment}
         persona = environment.get("LAB_PERSONA", PERSONAS[0])
         if persona not in PERSONAS:
             raise Failure(f"LAB_PERSONA is {persona}; it must be one of {', '.join(PERSONAS)}")
@@ -38,12 +46,14 @@ class Lab:
             raise Failure("the lab makes file systems and device nodes: run it as root")
         cache = environment.get("ASCEND_GPUSTACK_CACHE") or pathlib.Path.home() / ".cache" / "ascend-gpustack"
         return cls(
-            name=environment.get("LAB_NAME", "ascend-gpustack-lab"),
-            net=environment.get("LAB_NET", "198.18.33"),
+            name=environment["LAB_NAME"],
+            net=environment["LAB_NET"],
             persona=persona,
             unique_hostnames=environment.get("LAB_HOSTNAMES") == "unique",
-            page_port=int(environment.get("LAB_PAGE_PORT", "18080")),
+            page_port=int(environment["LAB_PAGE_PORT"]),
             cache=pathlib.Path(cache).resolve() / "lab",
+            ssh_port=int(environment.get("LAB_VM_SSH_PORT", "22220")),
+            memory=int(environment.get("LAB_VM_MEMORY", "3072")),
         )
 
     @property

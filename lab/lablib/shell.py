@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import collections.abc
+import concurrent.futures
 import contextlib
 import pathlib
 import shlex
@@ -51,6 +52,12 @@ def wait_until(what: str, condition: collections.abc.Callable[[], bool], seconds
         if time.monotonic() > deadline:
             raise Failure(f"{what}: not within {seconds:.0f} s")
         time.sleep(0.1)
+
+
+def together(function: collections.abc.Callable[..., object], items: collections.abc.Iterable[object]) -> None:
+    """Call for all items at once, and fail with the first failure."""
+    with concurrent.futures.ThreadPoolExecutor(max_workers=16) as pool:
+        list(pool.map(function, items))
 
 
 @contextlib.contextmanager
