@@ -49,7 +49,7 @@ vm-up: ## three simulated servers as virtual machines
 
 .PHONY: vm-demo
 vm-demo: venv vm-up ## the same cluster on virtual machines, with a store over NFS
-	@start=$$SECONDS; ansible-playbook -i inventories/vm/hosts.yml site.yml --limit '!atlas4' && \
+	@start=$$SECONDS; ansible-playbook -i inventories/vm/hosts.yml site.yml && \
 	  echo "==> site.yml: $$((SECONDS - start)) s"
 	@echo "==> GPUStack page: http://127.0.0.1:$(VM_PAGE_PORT), user admin; its initial password, valid until the first login:"
 	@echo "    lab/vm exec atlas1 docker exec gpustack cat /var/lib/gpustack/initial_admin_password"
@@ -75,7 +75,8 @@ distclean: clean ## also the cache
 
 # The tests' servers have a name and a network of their own, so that a demo beside them is left alone.
 TEST_LAB := LAB_NAME=ascend-gpustack-test LAB_NET=$(or $(TEST_LAB_NET),198.18.34) LAB_PAGE_PORT=$(or $(TEST_LAB_PAGE_PORT),18134)
-VM_TEST_LAB := LAB_NAME=ascend-gpustack-vmtest LAB_NET=$(or $(TEST_VM_NET),198.18.35) LAB_VM_SSH_PORT=$(or $(TEST_VM_SSH_PORT),22320) LAB_PAGE_PORT=$(or $(TEST_VM_PAGE_PORT),18135)
+VM_TEST_LAB := LAB_NAME=ascend-gpustack-vmtest LAB_NET=$(or $(TEST_VM_NET),198.18.35) \
+  LAB_VM_SSH_PORT=$(or $(TEST_VM_SSH_PORT),22320) LAB_PAGE_PORT=$(or $(TEST_VM_PAGE_PORT),18135)
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 
 .PHONY: lint
@@ -91,6 +92,7 @@ unit: venv ## parsers, filters and modules, without a host
 .PHONY: molecule
 molecule: venv $(SCENARIOS:%=molecule-%) ## every scenario on the simulated servers
 	@$(TEST_LAB) lab/lab down
+	@$(VM_TEST_LAB) lab/vm down
 
 .PHONY: molecule-%
 molecule-%: venv
@@ -98,13 +100,25 @@ molecule-%: venv
 	@molecule reset -s $* >$(CACHE)/molecule.log 2>&1 || { cat $(CACHE)/molecule.log; exit 1; }
 	@$(TEST_LAB) molecule test -s $* --destroy=never
 
+# Those on virtual machines come last; the containers of the others would only take their processors.
+.PHONY: molecule-vm_%
+molecule-vm_%: vm-lab
+	@echo "==> scenario vm_$*"
+	@molecule reset -s vm_$* >$(CACHE)/molecule.log 2>&1 || { cat $(CACHE)/molecule.log; exit 1; }
+	@$(VM_TEST_LAB) molecule test -s vm_$* --destroy=never
+
 .PHONY: test
 test: venv ## all of it; prints what each part took, and leaves nothing behind
-	@tests/run lint unit lab $(SCENARIOS:%=molecule-%)
+	@tests/run lint unit lab $(filter-out molecule-vm_%,$(SCENARIOS:%=molecule-%)) vm-lab $(filter molecule-vm_%,$(SCENARIOS:%=molecule-%))
 
 .PHONY: lab
 lab: ## the servers' images for the tests, and empty servers
 	@$(TEST_LAB) lab/lab reset 5
+
+.PHONY: vm-lab
+vm-lab: venv ## the virtual machines' disks for the tests
+	@! docker info >/dev/null 2>&1 || $(TEST_LAB) lab/lab down
+	@$(VM_TEST_LAB) lab/vm images
 
 .PHONY: test-down
 test-down:

@@ -18,6 +18,7 @@ LAB = os.environ.get("LAB_NAME", "ascend-gpustack-lab")
 HOSTS = [f"atlas{number}" for number in range(1, 6)]
 DATA = "/var/lib/gpustack"
 INVENTORY = "inventories/lab/hosts.yml"
+MACHINES = "inventories/vm/hosts.yml"
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Run:
 
 
 def run_playbook(name: str, *args: str, variables: dict | None = None, inventory: str = INVENTORY, **environment: str) -> Run:
-    """Run a playbook of the collection against the lab, as an operator would; variables become extra variables."""
-    command = ["ansible-playbook", "-i", inventory, f"playbooks/{name}.yml", *args]
+    """Run a playbook of the collection (or one by its path) against the lab, as an operator would; variables become extra variables."""
+    command = ["ansible-playbook", "-i", inventory, name if name.endswith(".yml") else f"playbooks/{name}.yml", *args]
     if variables:
         given = pathlib.Path(tempfile.mkstemp(suffix=".json")[1])
         given.write_text(json.dumps(variables))
@@ -55,15 +56,28 @@ def run_playbook(name: str, *args: str, variables: dict | None = None, inventory
     return Run(done.returncode, done.stdout)
 
 
-def lab(*args: str) -> str:
-    """Call lab/lab."""
-    return subprocess.run([str(ROOT / "lab/lab"), *args], check=True, stdout=subprocess.PIPE, text=True).stdout
+def lab(*args: str, command: str = "lab") -> str:
+    """Call lab/lab, or lab/vm."""
+    return subprocess.run([str(ROOT / "lab" / command), *args], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 @pytest.fixture(scope="session")
 def atlas():
     """A function from a host's name to the host."""
     return lambda name: testinfra.get_host(f"docker://{LAB}-{name}")
+
+
+@pytest.fixture(scope="session")
+def machine():
+    """A function from the name of a virtual machine to the host."""
+    cache = pathlib.Path(os.environ.get("ASCEND_GPUSTACK_CACHE") or pathlib.Path.home() / ".cache/ascend-gpustack")
+    first = int(os.environ.get("LAB_VM_SSH_PORT", "22220"))
+    return lambda name: testinfra.get_host(
+        f"ssh://root@127.0.0.1:{first + int(name.removeprefix('atlas'))}",
+        ssh_identity_file=str(cache / "lab/ssh/id_ed25519"),
+        ssh_extra_args="-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
+        timeout=60,
+    )
 
 
 @pytest.fixture(params=HOSTS)

@@ -39,7 +39,7 @@ def nfs_mount_plan(info: dict, want: dict) -> dict:
             f"{want['path']} holds {', '.join(info['hidden_files'])}, which the mounted store would hide; expected an empty directory. "
             "Move them away, or set nfs_client_allow_hidden_files: true."
         )
-    if mount and not want["server_to_come"]:
+    if mount and not want["server_to_come"] and not info["server"]["local"]:
         problems += _server_problems(info["server"], want)
     entry_problems, notes, fstab = _fstab(info, want, wanted)
     if not problems and not mount:

@@ -1,0 +1,115 @@
+"""What an operator reads when a store can't be mounted; and what its variables do once it can."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from conftest import MACHINES, Run, run_playbook
+
+NET = os.environ.get("LAB_NET", "198.18.35")
+SERVER, CLIENT, OTHER, NOBODY = (f"{NET}.{number}" for number in (106, 107, 108, 250))
+SOURCE = f"{SERVER}:/data/models"
+BY_HAND = "nas:/models /data/models nfs soft 0 0"
+OWN = f"{SOURCE} /data/models nfs vers=3,hard,timeo=600,retrans=3,_netdev,nofail,x-gpustack.managed 0 0"
+TUNED = {
+    "nfs_client_server": SERVER,
+    "nfs_client_version": "4.2",
+    "nfs_client_nconnect": "4",
+    "nfs_client_read_ahead_kb": "4096",
+    "nfs_client_replace_fstab": "true",
+}
+
+
+def mount(**variables: str) -> Run:
+    return run_playbook("molecule/vm_refusals/mount.yml", inventory=MACHINES, variables={**TUNED, **variables})
+
+
+@pytest.fixture(scope="module")
+def told(machine) -> dict[str, list[str]]:
+    """The refusals, by the faults that molecule/vm_refusals/refusals.yml makes one after another."""
+    server = "dnf --quiet -y install nfs-utils && mkdir -p /data/models && echo weights >/data/models/qwen"
+    machine("atlas1").check_output(
+        f"{server} && echo '/data/models {OTHER}(rw,sync,no_subtree_check)' >/etc/exports && systemctl start nfs-server"
+    )
+    machine("atlas2").check_output("mkdir -p /data/models && touch /data/models/old-model")
+    run = run_playbook("molecule/vm_refusals/refusals.yml", inventory=MACHINES, ANSIBLE_STDOUT_CALLBACK="ansible.posix.json")
+    result = json.loads(run.output[run.output.index("{\n") :])
+    return result["plays"][0]["tasks"][-1]["hosts"]["atlas2"]["told"]
+
+
+def test_each_fault_has_a_message_of_its_own(told):
+    hidden = (
+        "atlas2: /data/models holds old-model, which the mounted store would hide; expected an empty directory. "
+        "Move them away, or set nfs_client_allow_hidden_files: true."
+    )
+    no_answer = "expected an answer within 3 s. Start that host, or open its ports 2049, 111 and 20048 for this one."
+    # Nobody has the address: the kernel says so after three seconds, just when the limit is reached.
+    silence = "unreachable" if "(unreachable)" in told["dead"][1] else "timeout"
+    assert told == {
+        "dead": [hidden, f"atlas2: the NFS server {NOBODY} does not answer on port 2049 ({silence}); {no_answer}"],
+        "firewalled": [hidden, f"atlas2: the NFS server {SERVER} does not answer on port 2049 (unreachable); {no_answer}"],
+        "missing_export": [
+            hidden,
+            f"atlas2: the NFS server {SERVER} exports /data/models; expected /data/none. "
+            "Export it there, or correct gpustack_store_export.",
+        ],
+        "not_admitted": [
+            hidden,
+            f"atlas2: the NFS server {SERVER} exports /data/models to {OTHER}; expected this host ({CLIENT}) among them. Add it there.",
+        ],
+        "itself": [
+            f"atlas2: the NFS server {CLIENT} is this host itself, and the store is not mounted over itself; expected another host. "
+            "Put this host into the group gpustack_store, or correct gpustack_store_server.",
+            hidden,
+        ],
+        "hidden_files": [hidden],
+        "other_file_system": [
+            f"atlas2: /data/models has none (tmpfs) mounted on it; expected {SOURCE}. Unmount it (umount /data/models), "
+            "or correct gpustack_store_server and gpustack_store_export."
+        ],
+        "other_entry": [
+            f"atlas2: the entry of /etc/fstab made by hand, line 2 ({BY_HAND}), differs; expected {OWN}. "
+            "Change it, or set nfs_client_replace_fstab: true to have it replaced."
+        ],
+    }
+
+
+def test_refused_host_is_left_as_it_was(told, machine):
+    host = machine("atlas2")
+    assert "/data/models" not in host.file("/proc/mounts").content_string
+    assert BY_HAND in host.file("/etc/fstab").content_string
+    assert not host.file("/etc/systemd/system/gpustack-store.service").exists
+
+
+def test_tuning_is_in_force_and_stands_a_second_run(told, machine):
+    run = mount()
+    assert run.rc == 0, run.output
+    host = machine("atlas2")
+    (line,) = [line for line in host.file("/proc/mounts").content_string.splitlines() if " /data/models " in line]
+    assert line.startswith(f"{SOURCE} /data/models nfs4 rw") and "vers=4.2" in line and "nconnect=4" in line
+    assert host.check_output("cat /sys/class/bdi/$(mountpoint -d /data/models)/read_ahead_kb") == "4096"
+    assert BY_HAND not in host.file("/etc/fstab").content_string
+    assert host.file("/data/models/qwen").content_string == "weights\n"
+    assert mount().recap["atlas2"]["changed"] == 0
+
+
+def test_store_is_not_taken_from_a_container(told, machine):
+    host = machine("atlas2")
+    image = "--entrypoint=sleep gpustack/gpustack:v0.7.1-npu infinity"
+    host.check_output(f"docker run --detach --name vllm --network none --volume /data/models:/models:ro {image}")
+    run = mount(nfs_client_state="absent")
+    assert run.rc == 2
+    assert "atlas2: vllm uses /data/models; expected no running container there. Stop it first: docker stop vllm" in run.text
+    assert " /data/models nfs4 " in host.file("/proc/mounts").content_string
+
+
+def test_removal_leaves_no_trace(told, machine):
+    host = machine("atlas2")
+    host.check_output("docker rm --force vllm")
+    assert mount(nfs_client_state="absent").rc == 0
+    assert "/data/models" not in host.file("/proc/mounts").content_string + host.file("/etc/fstab").content_string
+    assert not host.file("/data/models").exists
+    assert host.run("systemctl cat gpustack-store.service").rc != 0
+    assert mount(nfs_client_state="absent").recap["atlas2"]["changed"] == 0

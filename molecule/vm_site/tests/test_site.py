@@ -1,0 +1,244 @@
+"""A cluster with one store over NFS, told in the order in which an operator meets it; each test goes on where the one before ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from datetime import datetime
+
+import pytest
+from conftest import MACHINES, inspect, lab, run_playbook, wait_until
+
+NAMES = ("atlas1", "atlas2", "atlas3")
+CLIENTS = NAMES[1:]
+NET = os.environ.get("LAB_NET", "198.18.35")
+SOURCE = f"{NET}.106:/data/models"
+HELD_BACK_S = 180
+# Emulated processors need minutes for what takes seconds
+MINUTES = 1500
+IMAGE = "gpustack/gpustack:v0.7.1-npu"
+
+
+def play(name: str, *args: str, **variables):
+    return run_playbook(name, *args, variables=variables, inventory=MACHINES)
+
+
+@pytest.fixture(scope="module")
+def checked(machine):
+    """The files that the store could leave on fresh hosts, before and after a check; and what the check said."""
+    listing = (
+        "ls -d /data/models /etc/exports.d/* /etc/nfs.conf /etc/systemd/system/gpustack* 2>/dev/null; cat /etc/fstab; command -v showmount"
+    )
+    before = {name: machine(name).run(listing).stdout for name in NAMES}
+    run = play("storage", "--check", "--diff")
+    return before, run, {name: machine(name).run(listing).stdout for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def deployed(checked):
+    run = play("site")
+    assert run.rc == 0, run.output
+    return run
+
+
+def workers(machine) -> dict[str, tuple[str, int]]:
+    """State and NPUs of each worker, as GPUStack on the server says; nothing while it does not answer."""
+    token = "docker exec gpustack cat /var/lib/gpustack/token"
+    ask = "curl -fsS -m 30 -K - 'http://127.0.0.1:8080/v1/workers?perPage=100'"
+    done = machine("atlas1").run(f'printf \'user = "system/worker/x:%s"\' "$({token})" | {ask}')
+    items = json.loads(done.stdout)["items"] if done.rc == 0 and done.stdout else []
+    return {item["name"]: (item["state"], len(item["status"]["gpu_devices"] or [])) for item in items}
+
+
+def wait_until_ready(machine) -> None:
+    wait_until("every worker is ready", lambda: workers(machine) == dict.fromkeys(NAMES, ("ready", 8)), MINUTES)
+
+
+def mount_of(host) -> str:
+    return next((line for line in host.file("/proc/mounts").content_string.splitlines() if " /data/models " in line), "")
+
+
+def gpustack_runs(host) -> bool:
+    """Whether a process of GPUStack itself is there; its container's shell, which waits for the store, is none."""
+    return host.run("pgrep -f '[/]opt/venvs/gpustack/bin'").rc == 0
+
+
+def moment(text: str) -> float:
+    return datetime.fromisoformat(re.sub(r"\.(\d{6})\d*Z$", r".\1+00:00", text)).timestamp()
+
+
+def test_check_of_fresh_servers_changes_nothing_and_names_every_object(checked):
+    before, run, after = checked
+    assert run.rc == 0, run.output
+    assert after == before
+    for text in (
+        "+++ after: /etc/nfs.conf",
+        "+++ after: /etc/exports.d/gpustack.exports",
+        "path: /data/models/gpustack-cache",
+        "file /data/models/.gpustack-store-id: created",
+        "service nfs-server: started and enabled",
+        f"Mount the store {SOURCE}",
+        "Description=Mount the model store /data/models",
+    ):
+        assert text in run.output, text
+    assert {name: counts["changed"] > 0 for name, counts in run.recap.items()} == dict.fromkeys(NAMES, True)
+
+
+def test_every_worker_is_ready_with_its_npus(deployed, machine):
+    assert workers(machine) == dict.fromkeys(NAMES, ("ready", 8))
+    assert [machine(name).check_output(". /etc/os-release; echo $ID") for name in NAMES] == ["openEuler", "openEuler", "debian"]
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_client_has_the_store_mounted_and_keeps_it(deployed, machine, name):
+    host = machine(name)
+    print(mount_of(host))
+    assert mount_of(host).startswith(f"{SOURCE} /data/models nfs rw,") and ",vers=3," in mount_of(host) and ",hard," in mount_of(host)
+    assert host.check_output("systemctl is-enabled gpustack-store") == "enabled"
+
+
+def test_file_of_the_server_is_read_in_the_containers_byte_for_byte(deployed, machine):
+    machine("atlas1").check_output("dd if=/dev/urandom of=/data/models/weights bs=64k count=16 2>/dev/null")
+    wanted = machine("atlas1").check_output("sha256sum </data/models/weights")
+    for name in CLIENTS:
+        assert machine(name).check_output("docker exec gpustack sha256sum </dev/null /models/weights").split()[0] == wanted.split()[0]
+
+
+def test_worker_writes_into_a_folder_that_the_servers_own_worker_made_and_only_so(deployed, machine):
+    """The default squash is the narrowest one that lets GPUStack download to one cache from every host."""
+    server, worker = machine("atlas1"), machine("atlas2")
+    folder = "/data/models/gpustack-cache/model_scope/Qwen"
+    write = f"docker exec gpustack sh -c 'mkdir {folder}/$0 && echo x >{folder}/$0/part' "
+    server.check_output(f"docker exec gpustack mkdir -p {folder}")
+    client = f"{NET}.107:/data/models"
+    written = {}
+    try:
+        for squash in ("root_squash", "all_squash,anonuid=65534,anongid=65534", "no_root_squash"):
+            server.check_output(f"exportfs -o rw,sync,no_subtree_check,{squash} {client}")
+            written[squash.split(",")[0]] = worker.run(write + squash.split("_")[0]).rc == 0
+    finally:
+        server.check_output("exportfs -ra")
+    assert written == {"root_squash": False, "all_squash": False, "no_root_squash": True}
+
+
+def test_second_run_changes_nothing(deployed):
+    run = play("site")
+    assert run.rc == 0, run.output
+    assert {name: counts["changed"] for name, counts in run.recap.items()} == dict.fromkeys(NAMES, 0)
+
+
+@pytest.fixture(scope="module")
+def rebooted(deployed, machine):
+    """All servers go down at once; the one with the store stays off for three minutes. Tells what was seen on the clients meanwhile."""
+    run = f"docker run --detach --name foreign --restart unless-stopped --network none --entrypoint sleep {IMAGE} infinity"
+    machine("atlas2").check_output(run)
+    boots = {name: machine(name).check_output("cat /proc/sys/kernel/random/boot_id") for name in CLIENTS}
+    down = time.monotonic()
+    for name in CLIENTS:
+        machine(name).run("systemctl reboot")
+    lab("stop", "atlas1", command="vm")
+    seen = {}
+    for name in CLIENTS:
+        host = machine(name)
+        wait_until(f"{name} is up again", lambda host=host, name=name: boot_id(host) not in ("", boots[name]), MINUTES)
+        wait_until(f"the container of {name} looks for the store", lambda host=host: looks_for_store(host), MINUTES)
+        seen[name] = {
+            "mount": mount_of(host),
+            "gpustack": gpustack_runs(host),
+            "system": host.run("systemctl is-system-running --wait").stdout,
+        }
+    foreign = inspect(machine("atlas2"), "foreign")["State"]
+    wait_until("the server was held back long enough", lambda: time.monotonic() - down > HELD_BACK_S, HELD_BACK_S + 1)
+    seen["late"] = {name: gpustack_runs(machine(name)) for name in CLIENTS}
+    lab("start", "atlas1", command="vm")
+    wait_until_ready(machine)
+    return seen, foreign
+
+
+def boot_id(host) -> str:
+    done = host.run("cat /proc/sys/kernel/random/boot_id")
+    return done.stdout.strip() if done.rc == 0 else ""
+
+
+def looks_for_store(host) -> bool:
+    started = host.run("docker inspect --format '{{.State.StartedAt}}' gpustack").stdout.strip()
+    booted = host.run("uptime --since").stdout.strip()
+    log = host.run(f"docker logs --since '{booted.replace(' ', 'T')}' gpustack 2>&1").stdout if started and booted else ""
+    return "The model store /data/models is not there yet" in log
+
+
+def test_reboot_without_the_server_blocks_nothing_but_gpustack(rebooted):
+    seen, foreign = rebooted
+    assert foreign["Running"], foreign
+    for name in CLIENTS:
+        assert seen[name] == {"mount": "", "gpustack": False, "system": "running\n"}, name
+    assert seen["late"] == dict.fromkeys(CLIENTS, False)
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_gpustack_starts_only_after_the_store_is_mounted(rebooted, machine, name):
+    host = machine(name)
+    assert mount_of(host).startswith(f"{SOURCE} ")
+    mounted = host.check_output("systemctl show --property=ActiveEnterTimestamp --value data-models.mount --timestamp=us+utc")
+    started = moment(inspect(host)["State"]["StartedAt"])
+    print(
+        host.check_output(
+            "journalctl --boot --no-pager --output=short-iso --unit=data-models.mount --unit=gpustack-store.service | tail -20"
+        )
+    )
+    print("mounted", mounted, "container started", inspect(host)["State"]["StartedAt"])
+    when = datetime.strptime(" ".join(mounted.split()[1:3]) + " +0000", "%Y-%m-%d %H:%M:%S.%f %z").timestamp()
+    assert started > when
+    assert host.check_output("docker exec gpustack cat /models/.gpustack-store-id") == machine("atlas1").check_output(
+        "cat /data/models/.gpustack-store-id"
+    )
+
+
+@pytest.fixture(scope="module")
+def dead(rebooted, machine):
+    """The NFS server ends under its clients. What preflight and verify say, and how much longer they take than with a store that lives."""
+    seconds, runs = {}, {}
+    for state in ("alive", "dead"):
+        if state == "dead":
+            machine("atlas1").check_output("systemctl stop nfs-server")
+        for name in ("preflight", "verify"):
+            start = time.monotonic()
+            runs[state, name] = play(name)
+            seconds[state, name] = time.monotonic() - start
+    machine("atlas1").check_output("systemctl start nfs-server")
+    return runs, seconds
+
+
+def test_dead_store_is_named_and_holds_no_run_up(dead):
+    runs, seconds = dead
+    print(seconds)
+    assert [runs["alive", name].rc for name in ("preflight", "verify")] == [0, 0]
+    told = f"the model store /data/models ({SOURCE}) does not answer"
+    for name in ("preflight", "verify"):
+        run = runs["dead", name]
+        assert run.rc == 2
+        assert told in run.text, run.output
+        assert seconds["dead", name] < seconds["alive", name] + 60, (name, seconds)
+    assert f"FAIL [store] atlas2, atlas3: {told}" in runs["dead", "preflight"].text
+
+
+def test_everything_goes_on_when_the_store_is_back(dead, machine):
+    wait_until_ready(machine)
+    assert machine("atlas3").check_output("docker exec gpustack head -c 4 /models/weights | wc -c") == "4"
+
+
+def test_fourth_server_joins_alone_and_is_admitted_on_the_stores_host(dead, machine):
+    lab("up", "atlas4", command="vm")
+    exports = "cat /etc/exports.d/gpustack.exports"
+    assert f" {NET}.109(" not in machine("atlas1").check_output(exports)
+    started = {name: inspect(machine(name))["State"]["StartedAt"] for name in NAMES}
+    run = play("site", "-i", "molecule/vm_site/inventory/atlas4.yml", "--limit", "atlas4", "--diff")
+    assert run.rc == 0, run.output
+    assert list(run.recap) == ["atlas4"]
+    assert re.search(r"changed: \[atlas4 -> atlas1\(?", run.output), "the change of the export is not reported for its host"
+    assert f" {NET}.109(rw,sync,no_root_squash,no_subtree_check)" in machine("atlas1").check_output(exports)
+    assert mount_of(machine("atlas4")).startswith(f"{SOURCE} /data/models nfs ")
+    assert workers(machine)["atlas4"] == ("ready", 8)
+    assert {name: inspect(machine(name))["State"]["StartedAt"] for name in NAMES} == started
