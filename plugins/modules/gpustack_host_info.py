@@ -70,7 +70,7 @@ options:
   timeout:
     description: Seconds that each command may take.
     type: int
-    default: 10
+    default: 20
 """
 
 EXAMPLES = r"""
@@ -515,7 +515,7 @@ def main() -> None:
                 "options": {"host": {"type": "str", "required": True}, "port": {"type": "int", "required": True}},
             },
             "controller_time": {"type": "float"},
-            "timeout": {"type": "int", "default": 10},
+            "timeout": {"type": "int", "default": 20},
         },
         supports_check_mode=True,
     )

@@ -47,13 +47,13 @@ def workers(machine) -> dict[str, tuple[str, int]]:
     """State and NPUs of each worker, as GPUStack on the server says; nothing while it does not answer."""
     token = "docker exec gpustack cat /var/lib/gpustack/token"
     ask = "curl -fsS -m 30 -K - 'http://127.0.0.1:8080/v1/workers?perPage=100'"
-    done = machine("atlas1").run(f'printf \'user = "system/worker/x:%s"\' "$({token})" | {ask}')
-    items = json.loads(done.stdout)["items"] if done.rc == 0 and done.stdout else []
+    told = quietly(machine("atlas1"), f'printf \'user = "system/worker/x:%s"\' "$({token})" | {ask}')
+    items = json.loads(told)["items"] if told else []
     return {item["name"]: (item["state"], len(item["status"]["gpu_devices"] or [])) for item in items}
 
 
 def wait_until_ready(machine) -> None:
-    wait_until("every worker is ready", lambda: workers(machine) == dict.fromkeys(NAMES, ("ready", 8)), MINUTES)
+    wait_until("every worker is ready", lambda: workers(machine) == dict.fromkeys(NAMES, ("ready", 8)), MINUTES, 5)
 
 
 def mount_of(host) -> str:
@@ -137,13 +137,13 @@ def rebooted(deployed, machine):
     boots = {name: machine(name).check_output("cat /proc/sys/kernel/random/boot_id") for name in CLIENTS}
     down = time.monotonic()
     for name in CLIENTS:
-        machine(name).run("systemctl reboot")
+        quietly(machine(name), "systemctl reboot")
     lab("stop", "atlas1", command="vm")
     seen = {}
     for name in CLIENTS:
         host = machine(name)
-        wait_until(f"{name} is up again", lambda host=host, name=name: boot_id(host) not in ("", boots[name]), MINUTES)
-        wait_until(f"the container of {name} looks for the store", lambda host=host: looks_for_store(host), MINUTES)
+        wait_until(f"{name} is up again", lambda host=host, name=name: boot_id(host) not in ("", boots[name]), MINUTES, 2)
+        wait_until(f"the container of {name} looks for the store", lambda host=host: looks_for_store(host), MINUTES, 5)
         seen[name] = {
             "mount": mount_of(host),
             "gpustack": gpustack_runs(host),
@@ -157,16 +157,21 @@ def rebooted(deployed, machine):
     return seen, foreign
 
 
+def quietly(host, command: str) -> str:
+    """What a command prints on a host that may be on its way down or up; nothing when SSH itself fails."""
+    try:
+        return host.run(command).stdout.strip()
+    except RuntimeError:
+        return ""
+
+
 def boot_id(host) -> str:
-    done = host.run("cat /proc/sys/kernel/random/boot_id")
-    return done.stdout.strip() if done.rc == 0 else ""
+    return quietly(host, "cat /proc/sys/kernel/random/boot_id")
 
 
 def looks_for_store(host) -> bool:
-    started = host.run("docker inspect --format '{{.State.StartedAt}}' gpustack").stdout.strip()
-    booted = host.run("uptime --since").stdout.strip()
-    log = host.run(f"docker logs --since '{booted.replace(' ', 'T')}' gpustack 2>&1").stdout if started and booted else ""
-    return "The model store /data/models is not there yet" in log
+    booted = quietly(host, "uptime --since").replace(" ", "T")
+    return bool(booted) and "The model store /data/models is not there yet" in quietly(host, f"docker logs --since {booted} gpustack 2>&1")
 
 
 def test_reboot_without_the_server_blocks_nothing_but_gpustack(rebooted):
