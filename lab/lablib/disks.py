@@ -111,14 +111,14 @@ def overlay(path: pathlib.Path, base: pathlib.Path, base_format: str) -> None:
     shell.run("qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", base_format, str(path))
 
 
-def prune(lab: Lab, used: str) -> None:
-    """Remove what is half made or of another time, and not named in `used`."""
+def prune(lab: Lab) -> None:
+    """Remove what is half made or of another time. No virtual machine is left that could need it."""
     if not ssh.public_key(lab).exists():
         return
     parts = current(lab)
     kept = {path.name for path in (parts.kernel, parts.seed, *parts.roots.values())}
     prefixes = tuple(parts.snapshot_prefix(number) for number in range(1, MOST + 1))
     for path in folder(lab).glob("*-*"):
-        if not (path.name in kept or path.name in used or path.name.startswith(("kvm-", *prefixes))):
+        if not (path.name in kept or path.name.startswith(("kvm-", *prefixes))):
             images.remove_tree(path)
     images.remove_leftovers(folder(lab))

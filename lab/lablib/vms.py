@@ -106,9 +106,7 @@ def restore(lab: Lab, parts: Parts, number: int, snapshot: pathlib.Path) -> None
     path.mkdir(parents=True)
     disks.overlay(path / "disk.qcow2", snapshot / "disk.qcow2", "qcow2")
     words = disks.words(lab, parts, number) + name_and_networks(lab, number, ports(lab, number))
-    # What it stands on must stay in the cache as long as it is there.
-    uses = [item.name for item in (parts.kernel, parts.seed, parts.root(number), snapshot)]
-    command = {"words": words, "port": ports(lab, number).ssh, "uses": uses}
+    command = {"words": words, "port": ports(lab, number).ssh}
     (path / "command.json").write_text(json.dumps(command, indent=1), encoding="utf-8")
     qemu.start(path, words, snapshot / "state")
     qemu.resume(path, ANSWER_SECONDS)
