@@ -90,6 +90,8 @@ def test_tuning_is_in_force_and_stands_a_second_run(told, machine):
     (line,) = [line for line in host.file("/proc/mounts").content_string.splitlines() if " /data/models " in line]
     assert line.startswith(f"{SOURCE} /data/models nfs4 rw") and "vers=4.2" in line and "nconnect=4" in line
     assert host.check_output("cat /sys/class/bdi/$(mountpoint -d /data/models)/read_ahead_kb") == "4096"
+    # All hosts of the lab have one host name, by which an NFS 4 server would take them for one client.
+    assert host.check_output("cat /sys/module/nfs/parameters/nfs4_unique_id") == "atlas2"
     assert BY_HAND not in host.file("/etc/fstab").content_string
     assert host.file("/data/models/qwen").content_string == "weights\n"
     assert mount().recap["atlas2"]["changed"] == 0
@@ -113,3 +115,22 @@ def test_removal_leaves_no_trace(told, machine):
     assert not host.file("/data/models").exists
     assert host.run("systemctl cat gpustack-store.service").rc != 0
     assert mount(nfs_client_state="absent").recap["atlas2"]["changed"] == 0
+
+
+def test_debian_server_outside_of_the_cluster_serves_the_store(told, machine):
+    store, client = machine("atlas3"), machine("atlas2")
+    # A host that only serves the store needs neither NPUs nor Docker.
+    store.check_output(
+        "systemctl disable --now firewalld docker.socket docker && npu-sim set absent on && mv /usr/bin/docker /run/docker-away"
+    )
+    outside = "molecule/vm_refusals/inventory/outside.yml"
+    run = run_playbook("preflight", "--limit", "atlas3", inventory=outside)
+    assert run.rc == 0, run.output
+    run = run_playbook("storage", inventory=outside)
+    assert run.rc == 0, run.output
+    assert store.file("/etc/exports.d/gpustack.exports").content_string.splitlines()[-1] == (
+        f"/data/models {CLIENT}(rw,sync,no_root_squash,no_subtree_check)"
+    )
+    assert f"{OTHER}:/data/models /data/models nfs " in client.file("/proc/mounts").content_string
+    assert client.check_output("cat /data/models/.gpustack-store-id") == store.check_output("cat /data/models/.gpustack-store-id")
+    assert run_playbook("storage", inventory=outside).recap["atlas3"]["changed"] == 0
