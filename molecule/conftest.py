@@ -113,10 +113,10 @@ def inspect(host, container: str = "gpustack") -> dict:
     return json.loads(host.check_output(f"docker inspect {container}"))[0]
 
 
-def wait_until(what: str, condition, seconds: float = 180, pause: float = 0.2):
-    """The condition's first true answer. `pause`: between two questions, each of which costs the host something."""
+def wait_until(what: str, condition, seconds: float = 180):
+    """The condition's first true answer."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(pause)
+        time.sleep(0.2)
     return found
