@@ -56,9 +56,9 @@ def run_playbook(name: str, *args: str, variables: dict | None = None, inventory
     return Run(done.returncode, done.stdout)
 
 
-def lab(*args: str, command: str = "lab") -> str:
-    """Call lab/lab, or lab/vm."""
-    return subprocess.run([str(ROOT / "lab" / command), *args], check=True, stdout=subprocess.PIPE, text=True).stdout
+def lab(*args: str) -> str:
+    """Call lab/lab."""
+    return subprocess.run([str(ROOT / "lab/lab"), *args], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 @pytest.fixture(scope="session")
