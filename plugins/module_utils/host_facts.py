@@ -264,14 +264,20 @@ def socket_owners(proc: str, inodes: Iterable[str]) -> dict[str, int]:
     wanted = {f"socket:[{inode}]": inode for inode in inodes}
     owners: dict[str, int] = {}
     for pid in _pids(proc) if wanted else []:
-        try:
-            links = [os.readlink(f"{proc}/{pid}/fd/{name}") for name in os.listdir(f"{proc}/{pid}/fd")]
-        except OSError:
-            continue
-        for link in links:
+        for link in _open_files(f"{proc}/{pid}/fd"):
             if link in wanted:
                 owners.setdefault(wanted[link], pid)
     return owners
+
+
+def _open_files(directory: str) -> list[str]:
+    """What a process has open. One that opens and closes files all the time has closed some of them before they can be looked at."""
+    links = []
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory):
+            with contextlib.suppress(OSError):
+                links.append(os.readlink(f"{directory}/{name}"))
+    return links
 
 
 def read_process(proc: str, pid: int) -> Process | None:

@@ -313,6 +313,14 @@ def test_a_published_port_belongs_to_the_container_that_publishes_it(proc):
     assert found == [{"port": 80, "pid": 90, "process": "docker-proxy", "container": "gpustack", "ours": True}]
 
 
+def test_a_file_that_the_process_has_just_closed_hides_no_listener(proc, monkeypatch):
+    """What a busy process has open changes while it is read."""
+    make_process(proc, 10, 1, "gpustack", sockets=["4711"])
+    listing = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: ["closed", *listing(path)] if path.endswith("/fd") else listing(path))
+    assert host_facts.socket_owners(str(proc), ["4711"]) == {"4711": 10}
+
+
 def test_a_foreign_listener_is_not_hidden_by_ours_on_the_same_port(proc):
     (proc / "net" / "tcp6").write_text(TCP6.replace(":27A6", ":1F90"))
     make_process(proc, 700, 1, "gpustack", CGROUPS["v2"], [5001])
