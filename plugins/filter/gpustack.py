@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack_config_file import looks_secret
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.store import DEAD_STORE_REMEDY, dead_store
 
 HIDDEN = "***"
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
@@ -58,10 +59,7 @@ def _container_refusals(present: dict | None, version: str, container: str, name
 
 def _store_refusals(store: dict, models_dir: str, name: str) -> list[str]:
     if not store["answers"]:
-        return [
-            f"{name}: the model store {models_dir} does not answer ({store['source']}); expected a live file system. "
-            "Check the server that exports it."
-        ]
+        return [f"{name}: {dead_store(models_dir, store['source'], store['error'])}. {DEAD_STORE_REMEDY}"]
     if not store["exists"]:
         return [f"{name}: the model store {models_dir} does not exist; expected a mounted directory. Mount it, or set gpustack_models_dir."]
     return []

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.store import DEAD_STORE_REMEDY, dead_store
+
 MARK = "x-gpustack.managed"
 # What changes nothing of how files are read and written: no-ops of NFS (nfs(5)), and when and by whom the entry is mounted.
 IDLE = {"defaults", "rw", "intr", "nointr", "noatime", "nodiratime", "relatime", "_netdev", "auto", "nofail", "bg", "fg"}
@@ -62,10 +64,7 @@ def _mount_problems(info: dict, want: dict, wanted: str) -> list[str]:
             f"Unmount it (umount {path}), or correct gpustack_store_server and gpustack_store_export."
         ]
     if not info["answers"]:
-        return [
-            f"the model store {path} ({mount['source']}) does not answer; expected the NFS server to serve it (its port 2049: "
-            f"{info['server']['port']}). Mend that server; what uses the store goes on when it is back."
-        ]
+        return [f"{dead_store(path, mount['source'], 'its port 2049: ' + info['server']['port'])}. {DEAD_STORE_REMEDY}"]
     return []
 
 
@@ -185,8 +184,7 @@ def dead_stores(hosts: Iterable[str], hostvars: Any) -> list[str]:
     """A sentence for each host whose store does not answer."""
     read = {host: (hostvars[host].get("__gpustack_store") or {}).get("store") or {"answers": True} for host in hosts}
     return [
-        f"{host}: the model store {store['path']} ({store['source']}) does not answer ({store['error']}); expected a live file system. "
-        "Mend the server that exports it; what uses the store goes on when it is back."
+        f"{host}: {dead_store(store['path'], store['source'], store['error'])}. {DEAD_STORE_REMEDY}"
         for host, store in read.items()
         if not store["answers"]
     ]

@@ -12,15 +12,50 @@ import difflib
 import ipaddress
 import pathlib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
 import yaml
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.store import DEAD_STORE_REMEDY, dead_store
 
 MANAGERS = ("/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc")
 MINIMUM_DOCKER = (20, 10, 10)
 MAXIMUM_SKEW_S = 30
+# The names of all checks, as they stand in a finding's brackets and in ascend_driver_check_skip; the README says what each looks at.
+CHECKS = (
+    "reachable",
+    "examined",
+    "npu_smi",
+    "npu_count",
+    "npu_health",
+    "npu_chip",
+    "npu_memory",
+    "npu_devices",
+    "npu_table",
+    "npu_holders",
+    "driver_files",
+    "driver_version",
+    "driver_equal",
+    "hccn_link",
+    "hccn_address",
+    "hccn_gateway",
+    "hccn_tls",
+    "docker",
+    "space",
+    "ports",
+    "clock",
+    "store",
+    "exports",
+    "mount",
+    "address",
+    "firewall",
+    "takeover",
+    "worker_name",
+    "hostname",
+    "variables",
+    "inventory",
+)
 # GPUStack 0.7's own: a worker's API, and what its models are served at
 WORKER_PORT = 10150
 SERVICE_PORTS = "40000-40063"
@@ -80,8 +115,8 @@ def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
         return [finding("examined", "fail", f"could not be examined: {_failure(host)}", "Check Python 3 and root rights on it.")]
     findings = []
     if expect["worker"]:
-        findings += _npu_findings(npu, expect)
-    for check in (_docker, _ports, _holders, _clock, _store, _address):
+        findings += _npu_findings(npu, expect) + _network(npu, expect)
+    for check in (_docker, _space, _ports, _holders, _clock, _store, _address):
         findings += check(host, expect)
     return [item for item in findings if item["check"] not in expect["skip"]]
 
@@ -106,6 +141,7 @@ def _npu_findings(npu: dict, expect: dict) -> list[dict]:
         [finding("npu_smi", "pass")]
         + _npu_count(npu, expected, accept)
         + judged("npu_chip", _chip_names(npu, expect["chip_name"]))
+        + judged("npu_memory", _memory(npu, expect["memory_mb"]))
         + judged("npu_devices", _nodes(npu))
         + judged("driver_files", _files(npu))
         + judged("driver_version", _driver(npu, expect))
@@ -147,6 +183,46 @@ def _chip_names(npu: dict, wanted: str) -> list[tuple[str, str]]:
     if not wanted or names == [wanted]:
         return []
     return [(f"the NPUs are {', '.join(names)}; expected {wanted}", "Correct ascend_driver_check_chip_name, or the inventory.")]
+
+
+def _memory(npu: dict, wanted: int) -> list[tuple[str, str]]:
+    other = [chip for chip in npu["chips"] if described(chip) and chip["memory_total_mb"] != wanted]
+    if not wanted or not other:
+        return []
+    sizes = ", ".join(f"NPU {chip['npu_id']} has {chip['memory_total_mb']} MB" for chip in other)
+    return [(f"{sizes} of memory; expected {wanted} MB", "Correct ascend_driver_check_memory_mb, or the inventory.")]
+
+
+def _network(npu: dict, expect: dict) -> list[dict]:
+    """The ports of the NPUs, through which workers that serve one model together talk (hccn_tool, /etc/hccn.conf)."""
+    if not expect["multi_node"] or not npu.get("chips"):
+        return []
+    ports = npu.get("network") or []
+    if not any(port["link"] for port in ports):
+        text = "hccn_tool tells nothing of the NPUs' network ports; expected one with a link for each NPU"
+        return [finding("hccn_link", "fail", text, "Run there: /usr/local/Ascend/driver/tools/hccn_tool -i 0 -link -g")]
+    down = [f"NPU {port['npu_id']} {port['link'] or 'unknown'}" for port in ports if port["link"] != "UP"]
+    link = [(f"links of NPUs are not up: {', '.join(down)}", "Check cables, modules and switch ports.")] if down else []
+    # Ports in one network need no gateway, and a configuration without one is no fault.
+    without = [f"NPU {port['npu_id']}" for port in ports if not port["gateway"]]
+    text = f"no gateway: {', '.join(without)}; expected one where hosts are in several networks"
+    lacking = [(text, "Set it: hccn_tool -i N -gateway -s …")]
+    return (
+        judged("hccn_link", link)
+        + judged("hccn_address", _as_configured(ports, "address", "-ip"))
+        + judged("hccn_gateway", _as_configured(ports, "gateway", "-gateway"))
+        + (judged("hccn_gateway", lacking, "warn") if without else [])
+    )
+
+
+def _as_configured(ports: list[dict], what: str, query: str) -> list[tuple[str, str]]:
+    """Ports whose address or gateway is not the one in /etc/hccn.conf, which is what they have after a reboot."""
+    wanted = f"configured_{what}"
+    wrong = [port for port in ports if port[what] != port[wanted] and (port[wanted] or what == "address")]
+    if not wrong:
+        return []
+    told = [f"NPU {port['npu_id']} has {port[what] or 'none'} and /etc/hccn.conf {port[wanted] or 'none'}" for port in wrong]
+    return [(f"the {what} of an NPU's port is not the configured one: {'; '.join(told)}", f"Set it with: hccn_tool -i N {query} -s …")]
 
 
 def _nodes(npu: dict) -> list[tuple[str, str]]:
@@ -203,11 +279,30 @@ def _docker(host: dict, expect: dict) -> list[dict]:
     return [finding("docker", "pass")]
 
 
+def _space(host: dict, expect: dict) -> list[dict]:
+    """Room for an image that is yet to come, and for models on a store that is there."""
+    found = []
+    docker, store = host["docker"], host["store"] or {}
+    free, wanted = docker.get("root_free_mb"), expect["free_docker_gib"]
+    missing = expect["node"] and (host.get("image") or {}).get("present") is False
+    if missing and free is not None and free < wanted * 1024:
+        text = f"Docker's directory {docker['root_dir']} has {free // 1024} GiB free; expected {wanted} GiB for the image"
+        remedy = "Make room there, move Docker's data-root, or set ascend_driver_check_free_docker_gib."
+        found.append(finding("space", "fail", text, remedy))
+    pending = expect["store_type"] == "nfs" and store.get("root_fs")
+    free, wanted = None if pending else store.get("free_mb"), expect["free_store_gib"]
+    if free is not None and free < wanted * 1024:
+        text = f"the model store {expect['models_dir']} has {free // 1024} GiB free; expected {wanted} GiB for models"
+        found.append(finding("space", "warn", text, "Make room there, or set ascend_driver_check_free_store_gib."))
+    return found or [finding("space", "pass")]
+
+
 def _ports(host: dict, expect: dict) -> list[dict]:
     problems = []
     for listener in host["listeners"]:
         if not listener["ours"]:
-            who = f"container {listener['container']}" if listener["container"] else f"{listener['process']} (pid {listener['pid']})"
+            process = f"{listener['process']} (pid {listener['pid']})" if listener["process"] else "a process that ended or can't be seen"
+            who = f"container {listener['container']}" if listener["container"] else process
             problems.append((f"port {listener['port']} is taken by {who}; GPUStack needs it", "Stop that, or set another port."))
     return judged("ports", problems)
 
@@ -243,9 +338,7 @@ def _store(host: dict, expect: dict) -> list[dict]:
     if store is None:
         return []
     if not store["answers"]:
-        return [
-            finding("store", "fail", f"the model store {path} ({store['source']}) does not answer", "Check the server that exports it.")
-        ]
+        return [finding("store", "fail", dead_store(path, store["source"], store["error"]), DEAD_STORE_REMEDY)]
     # storage.yml brings it; what stands against that is told by the roles of NFS.
     if expect["store_type"] == "nfs" and (not store["exists"] or store["root_fs"]):
         return [finding("store", "pass")]
@@ -348,7 +441,7 @@ def firewall_probes(host: str, hosts: list[str], hostvars: Any, groups: dict, st
     if host == server:
         others = [each for each in hosts if each in workers and each != server]
         for worker, address in zip(others, addresses(others, hostvars)):
-            ports = (_worker_port(worker, hostvars), int(_service_ports(worker, hostvars).split("-")[0]))
+            ports = (_worker_port(worker, hostvars), int(_service_ports(worker, hostvars).split("-", 1)[0]))
             found += [{"host": address, "port": port} for port in ports]
     elif host in workers and server:
         found.append({"host": addresses([server], hostvars)[0], "port": int(_setting(hostvars, server, "gpustack_port", 8080))})
@@ -420,7 +513,9 @@ def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: d
         for problem in _setting(hostvars, host, fact, [])
     ]
     found += firewall_findings(hosts, hostvars, groups) + inventory_findings(hosts, groups, hostvars, settings)
-    found += _unknown_variables(hosts, hostvars, settings["known"]) + _same_hostnames(hosts, hostvars)
+    found += worker_findings(hosts, hostvars, settings["multi_node"])
+    found += _unknown_variables(hosts, hostvars, settings["known"]) + _unknown_checks(hosts, settings["skip"])
+    found += _same_hostnames(hosts, hostvars)
     problems = [(host, item) for host, item in found if item["result"] != "pass" and item["check"] not in settings["skip"]]
     failures = [(host, item) for host, item in problems if item["result"] == "fail"]
     warnings = [(host, item) for host, item in problems if item["result"] == "warn"]
@@ -436,6 +531,56 @@ def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: d
         "stop": stop,
         "verdict": "\n".join([_report(failures, hosts), *_way_out(bad, hosts, vital, inventory_bad, settings["limit"])]),
     }
+
+
+def worker_findings(hosts: list[str], hostvars: Any, multi_node: bool) -> list[tuple[str, dict]]:
+    """What all workers are to have alike, and what each is to have alone: (host, finding)."""
+    read = {host: _setting(hostvars, host, "__ascend_driver_check_npu_info", {}) or {} for host in hosts}
+    versions = {host: npu["driver_version"] for host, npu in read.items() if npu.get("driver_version")}
+    found = _differing(versions, "driver_equal", "fail" if multi_node else "warn", "the driver", "Bring all workers to one driver version.")
+    if not multi_node:
+        return found
+    ports = {host: npu.get("network") or [] for host, npu in read.items()}
+    switches = {host: {True: "on", False: "off", None: "unknown"} for host in ports}
+    tls = {host: " and ".join(sorted({switches[host][port["tls"]] for port in known})) for host, known in ports.items() if known}
+    found += _differing(tls, "hccn_tls", "fail", "TLS of the NPUs' ports", "Set it everywhere: hccn_tool -i N -tls -s enable 0")
+    holders: dict[str, list[str]] = defaultdict(list)
+    for host, known in ports.items():
+        for port in known:
+            if port["address"]:
+                holders[port["address"]].append(f"{host} NPU {port['npu_id']}")
+    shared = {address: names for address, names in holders.items() if len(names) > 1}
+    for host in hosts:
+        own = [address for address, names in shared.items() if any(name.startswith(f"{host} ") for name in names)]
+        if own:
+            others = ", ".join(f"{address} ({', '.join(shared[address])})" for address in own[:2]) + (" …" if len(own) > 2 else "")
+            text = f"addresses of its NPUs are also another NPU's: {others}; expected each once in the cluster"
+            found.append((host, finding("hccn_address", "fail", text, "Give each NPU an address of its own: hccn_tool -i N -ip -s …")))
+    return found
+
+
+def _differing(values: dict[str, str], check: str, result: str, what: str, remedy: str) -> list[tuple[str, dict]]:
+    """The hosts whose value is not the one that most have; of as many on both sides, the first host's is right."""
+    counts = Counter(values.values())
+    if len(counts) < 2:
+        return []
+    right = max(counts, key=counts.__getitem__)
+    like = [host for host, value in values.items() if value == right]
+    shown = ", ".join(like[:3]) + (" …" if len(like) > 3 else "")
+    return [
+        (host, finding(check, result, f"{what} is {value}; expected {right}, as on {shown}", remedy))
+        for host, value in values.items()
+        if value != right
+    ]
+
+
+def _unknown_checks(hosts: list[str], skip: list[str]) -> list[tuple[str, dict]]:
+    found = []
+    for name in sorted(set(skip) - set(CHECKS)):
+        near = difflib.get_close_matches(name, CHECKS, 1)
+        text = f"ascend_driver_check_skip names {name}, which is no check"
+        found += [(host, finding("variables", "warn", text, f"Did you mean {near[0]}?" if near else "Remove it.")) for host in hosts]
+    return found
 
 
 def _same_hostnames(hosts: list[str], hostvars: Any) -> list[tuple[str, dict]]:

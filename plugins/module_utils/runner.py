@@ -18,6 +18,9 @@ OUTPUT_LIMIT = 4 * 1024 * 1024
 RC_NOT_FOUND = 127
 RC_NOT_EXECUTABLE = 126
 
+# A session over SSH may come without the administrator's directories, where iptables and exportfs are.
+PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/local/bin:/usr/local/sbin:/usr/sbin:/sbin"
+
 
 @dataclass(frozen=True)
 class Result:
@@ -41,12 +44,12 @@ def run(
     stdin: str | None = None,
     env: dict[str, str] | None = None,
 ) -> Result:
-    """Run argv without a shell, in the C locale; env is added to the environment.
+    """Run argv without a shell, in the C locale, found on PATH; env is added to the environment.
 
     At the limit the command's whole process group is killed, and the result has timed_out. Never raises for
     anything that the command does.
     """
-    environment = {**os.environ, **(env or {}), "LANG": "C", "LC_ALL": "C"}
+    environment = {**os.environ, "PATH": PATH, **(env or {}), "LANG": "C", "LC_ALL": "C"}
     # Files, not pipes: a child that outlives the command and holds a pipe open can't block the reading.
     # In memory, because what goes through may be a secret and the disk may be full.
     with _memory_file() as source, _memory_file() as out, _memory_file() as err:

@@ -387,7 +387,6 @@ resolved:
   type: dict
 """
 
-import os
 import platform
 import time
 from dataclasses import asdict, dataclass, replace
@@ -395,10 +394,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli, host_facts
-from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result, Runner, run
-
-# A session over SSH may come without the administrator's directories, where iptables is.
-PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/local/bin:/usr/local/sbin:/usr/sbin:/sbin"
+from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
 
 
 @dataclass(frozen=True)
@@ -520,10 +516,7 @@ def main() -> None:
         supports_check_mode=True,
     )
 
-    def runner(argv: list[str], timeout: float) -> Result:
-        return run(argv, timeout, env={"PATH": PATH})
-
-    module.exit_json(changed=False, **gather(module.params, runner, time.time(), Places()))
+    module.exit_json(changed=False, **gather(module.params, run, time.time(), Places()))
 
 
 if __name__ == "__main__":

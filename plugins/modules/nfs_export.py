@@ -137,9 +137,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils import host_facts, nfs_exports
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import RC_NOT_EXECUTABLE, RC_NOT_FOUND, Result, Runner, run
 
-# A session over SSH may come without the administrator's directories, where exportfs is.
-PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/local/sbin:/usr/sbin:/sbin"
-
 
 @dataclass(frozen=True)
 class Places:
@@ -423,11 +420,8 @@ def main(places: Places | None = None) -> None:
         supports_check_mode=True,
     )
 
-    def runner(argv: list[str], timeout: float) -> Result:
-        return run(argv, timeout, env={"PATH": PATH})
-
     try:
-        result = export(module.params, runner, places or Places(), module.check_mode)
+        result = export(module.params, run, places or Places(), module.check_mode)
     except RefusalError as refusal:
         module.fail_json(msg=str(refusal), problems=refusal.problems, notes=refusal.notes)
     except OSError as error:

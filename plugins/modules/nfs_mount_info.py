@@ -162,16 +162,13 @@ server:
     admitted: {/data/models: true}
 """
 
-import os
 import shutil
 from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli, host_facts, nfs_mounts
-from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result, Runner, run
-
-PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/local/bin:/usr/local/sbin:/usr/sbin:/sbin"
+from ansible_collections.ascend.gpustack.plugins.module_utils.runner import PATH, Runner, run
 
 
 def gather(parameters: dict[str, Any], runner: Runner, mountinfo: str, fstab: str) -> dict[str, Any]:
@@ -226,10 +223,7 @@ def main() -> None:
         supports_check_mode=True,
     )
 
-    def runner(argv: list[str], timeout: float) -> Result:
-        return run(argv, timeout, env={"PATH": PATH})
-
-    told = gather(module.params, runner, host_facts.read_text("/proc/self/mountinfo"), host_facts.read_text("/etc/fstab"))
+    told = gather(module.params, run, host_facts.read_text("/proc/self/mountinfo"), host_facts.read_text("/etc/fstab"))
     tools = all(shutil.which(name, path=PATH) for name in ("mount.nfs", "showmount"))
     module.exit_json(changed=False, tools=tools, read_ahead_kb=_read_ahead(told["mount"]), **told)
 

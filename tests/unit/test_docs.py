@@ -10,6 +10,7 @@ import pytest
 import yaml
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
+from ansible_collections.ascend.gpustack.plugins.filter import preflight
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
@@ -19,7 +20,7 @@ PLAYBOOKS = {path.stem for path in (ROOT / "playbooks").glob("*.yml")}
 MODULES = {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
 ROLES = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
 GROUPS = {"gpustack_server", "gpustack_worker", "gpustack_store"}
-ARTIFACTS = {"ascend_driver_check", "gpustack_cluster"}
+ARTIFACTS = {"ascend_driver_check", "ascend_driver_check_report", "gpustack_cluster"}
 FILTERS = ["gpustack", "nfs", "preflight"]
 PYTHON_TYPES = {"bool": bool, "int": int, "str": str, "path": str, "list": list, "dict": dict}
 
@@ -88,6 +89,16 @@ def test_both_languages_name_the_same_things_in_the_same_sections():
     assert words[0] == words[1]
 
 
+@pytest.mark.parametrize("path", READMES, ids=lambda path: path.name)
+def test_every_check_stands_in_the_table_of_checks(path):
+    (table,) = [table for table in tables(path) if "`npu_smi`" in "".join(table)]
+    assert [row.split("`")[1] for row in table[2:]] == list(preflight.CHECKS)
+    source = (ROOT / "plugins/filter/preflight.py").read_text()
+    used = set(re.findall(r'(?:finding|judged)\(\s*"(\w+)"', source)) | {check for check, _fact in preflight.KEPT_PROBLEMS}
+    used |= set(re.findall(r'_(?:shared|differing)\(\s*\w+,\s*"(\w+)"', source))
+    assert used == set(preflight.CHECKS)
+
+
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_link_leads_somewhere(path):
     for target in re.findall(r"\]\(([^)]+)\)", split(path)[0]):
@@ -143,7 +154,7 @@ def test_every_variable_is_in_the_readme_and_in_the_example():
 
 @pytest.mark.parametrize("path", READMES, ids=lambda path: path.name)
 def test_message_in_the_troubleshooting_table_is_one_that_the_collection_gives(path, source):
-    (table,) = [table for table in tables(path) if "NPUs are usable" in "".join(table)]
+    (table,) = [table for table in tables(path) if "NPUs are usable:" in "".join(table)]
     for row in table[2:]:
         (message,) = re.findall(r"`([^`]+)`", row.split("|")[1])
         parts = [part.strip(" ()'") for part in message.split("…")]

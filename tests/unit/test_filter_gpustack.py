@@ -124,12 +124,12 @@ def test_another_generation_docker_and_store_are_refused_together():
     found = refusals(
         "2.3.0",
         docker={"installed": True, "running": False, "error": "no socket"},
-        store={"answers": False, "source": "nfs", "exists": None},
+        store={"answers": False, "source": "nfs:/m", "exists": None, "error": "no answer within 20 s"},
     )
-    assert [line.split(";")[0] for line in found] == [
+    assert [line.split(";", 1)[0] for line in found] == [
         "atlas1: Docker Engine does not answer (no socket)",
         "atlas1: gpustack_version is 2.3.0",
-        "atlas1: the model store /data/models does not answer (nfs)",
+        "atlas1: the model store /data/models (nfs:/m) does not answer (no answer within 20 s)",
     ]
 
 

@@ -37,6 +37,10 @@ EXPECT = {
     "node": True,
     "expected_npus": 8,
     "chip_name": "",
+    "memory_mb": 0,
+    "free_docker_gib": 40,
+    "free_store_gib": 50,
+    "multi_node": False,
     "accept_health": ["OK"],
     "minimum_driver": "24.1.rc2",
     "gpustack_version": "0.7.1",
@@ -50,8 +54,8 @@ def changed(value: dict, **changes) -> dict:
     return result
 
 
-def told(host=HOST, npu=NPU, **expect) -> list[tuple[str, str, str]]:
-    found = preflight.host_findings(host, npu, {**EXPECT, **expect})
+def told(host=None, npu=None, **expect) -> list[tuple[str, str, str]]:
+    found = preflight.host_findings(host or HOST, npu or NPU, {**EXPECT, **expect})
     return [(item["check"], item["result"], item["message"]) for item in found if item["result"] != "pass"]
 
 
@@ -154,7 +158,7 @@ def test_port_holder_clock_and_store_are_all_found_at_once():
         ],
         npu_holders=[{"container": "vllm", "npus": [0, 1], "via": "devices"}],
         clock={"skew_s": -90.0},
-        store={"answers": False, "exists": None, "root_fs": False, "source": "nfs:/m"},
+        store={"answers": False, "exists": None, "root_fs": False, "source": "nfs:/m", "error": "no answer within 20 s"},
     )
     assert [check for check, _result, _text in told(host)] == ["ports", "npu_holders", "clock", "store"]
     assert "port 8080 is taken by java (pid 7); GPUStack needs it" in [text for _check, _result, text in told(host)]
@@ -162,6 +166,123 @@ def test_port_holder_clock_and_store_are_all_found_at_once():
 
 def test_check_is_skipped_by_its_name():
     assert told(changed(HOST, clock={"skew_s": 99.0}), skip=["clock"]) == []
+
+
+def test_chip_of_another_memory_is_named_with_its_size():
+    npu = copy.deepcopy(NPU)
+    npu["chips"][3]["memory_total_mb"] = 65536
+    assert told(npu=npu, memory_mb=32768) == [("npu_memory", "fail", "NPU 3 has 65536 MB of memory; expected 32768 MB")]
+    assert told(npu=npu) == []
+
+
+def test_room_is_wanted_for_an_image_that_is_yet_to_come_and_for_models_where_the_store_is():
+    docker = changed(HOST["docker"], root_dir="/var/lib/docker", root_free_mb=12 * 1024 + 5)
+    store = changed(HOST["store"], free_mb=49 * 1024)
+    host = changed(HOST, docker=docker, store=store, image={"present": False})
+    assert told(host) == [
+        ("space", "fail", "Docker's directory /var/lib/docker has 12 GiB free; expected 40 GiB for the image"),
+        ("space", "warn", "the model store /data/models has 49 GiB free; expected 50 GiB for models"),
+    ]
+    assert [result for _check, result, _text in told(changed(host, image={"present": True}))] == ["warn"]
+    assert told(host, free_docker_gib=12, free_store_gib=49) == []
+    # What lies under a mount point that is yet to be mounted says nothing of the store.
+    pending = changed(host, store=changed(store, root_fs=True), image={"present": True})
+    assert told(pending, store_type="nfs") == []
+
+
+PORT = {
+    "link": "UP",
+    "address": "192.168.100.11",
+    "gateway": "192.168.100.1",
+    "tls": False,
+    "configured_address": "192.168.100.11",
+    "configured_gateway": "192.168.100.1",
+}
+
+
+def ports(first: int = 11, **changes) -> list[dict]:
+    addresses = [f"192.168.100.{first + number}" for number in range(8)]
+    return [
+        {**PORT, "npu_id": number, "number": number, "address": address, "configured_address": address, **changes}
+        for number, address in enumerate(addresses)
+    ]
+
+
+def test_network_ports_are_looked_at_only_for_models_on_several_hosts():
+    assert told(npu=changed(NPU, network=ports(link="DOWN")), multi_node=False) == []
+    assert told(npu=changed(NPU, network=ports()), multi_node=True) == []
+
+
+def test_port_without_link_with_another_address_or_gateway_is_named():
+    network = ports()
+    network[2]["link"] = "DOWN"
+    network[3]["link"] = None
+    network[4]["address"] = "192.168.100.99"
+    network[5]["configured_address"] = None
+    network[6]["gateway"] = "192.168.100.254"
+    network[7].update(gateway=None, configured_gateway=None)
+    assert told(npu=changed(NPU, network=network), multi_node=True) == [
+        ("hccn_link", "fail", "links of NPUs are not up: NPU 2 DOWN, NPU 3 unknown"),
+        (
+            "hccn_address",
+            "fail",
+            "the address of an NPU's port is not the configured one: NPU 4 has 192.168.100.99 and /etc/hccn.conf 192.168.100.15; "
+            "NPU 5 has 192.168.100.16 and /etc/hccn.conf none",
+        ),
+        (
+            "hccn_gateway",
+            "fail",
+            "the gateway of an NPU's port is not the configured one: NPU 6 has 192.168.100.254 and /etc/hccn.conf 192.168.100.1",
+        ),
+        ("hccn_gateway", "warn", "no gateway: NPU 7; expected one where hosts are in several networks"),
+    ]
+
+
+@pytest.mark.parametrize("network", [None, [], ports(link=None, address=None)])
+def test_silent_hccn_tool_is_one_finding(network):
+    assert [check for check, _result, _text in told(npu=changed(NPU, network=network), multi_node=True)] == ["hccn_link"]
+
+
+def with_npus(driver: str = "25.2.0", **changes) -> dict:
+    return {"__ascend_driver_check_npu_info": {**NPU, "driver_version": driver, **changes}}
+
+
+def test_other_driver_than_on_most_workers_is_a_warning_and_a_failure_where_hosts_work_together():
+    hosts = {"atlas1": with_npus(), "atlas2": with_npus("25.0.rc1"), "atlas3": with_npus()}
+    found = summary(dict.fromkeys(hosts, []), **hosts)
+    assert found["report"].splitlines()[1] == (
+        "WARN [driver_equal] atlas2: the driver is 25.0.rc1; expected 25.2.0, as on atlas1, atlas3. "
+        "Bring all workers to one driver version."
+    )
+    assert not found["stop"]
+    hosts = {name: {"__ascend_driver_check_npu_info": {**each["__ascend_driver_check_npu_info"]}} for name, each in hosts.items()}
+    assert summary(dict.fromkeys(hosts, []), settings={"multi_node": True}, **hosts)["stop"]
+
+
+def test_ports_of_all_workers_have_addresses_of_their_own_and_one_tls_switch():
+    hosts = {
+        "atlas1": with_npus(network=ports(11)),
+        "atlas2": with_npus(network=ports(18)),
+        "atlas3": with_npus(network=ports(100, tls=True)),
+    }
+    found = summary(dict.fromkeys(hosts, []), settings={"multi_node": True}, **hosts)
+    shared = (
+        "addresses of its NPUs are also another NPU's: 192.168.100.18 (atlas1 NPU 7, atlas2 NPU 0); expected each once in the cluster. "
+        "Give each NPU an address of its own: hccn_tool -i N -ip -s …."
+    )
+    assert found["verdict"].splitlines()[1:3] == [
+        "FAIL [hccn_tls] atlas3: TLS of the NPUs' ports is on; expected off, as on atlas1, atlas2. "
+        "Set it everywhere: hccn_tool -i N -tls -s enable 0",
+        f"FAIL [hccn_address] atlas1, atlas2: {shared.removesuffix('.')}",
+    ]
+    assert not summary(dict.fromkeys(hosts, []), **hosts)["stop"]
+
+
+def test_name_of_no_check_to_skip_is_named_with_the_one_that_is_meant():
+    found = summary({"atlas1": [], "atlas2": []}, settings={"skip": ["clocks", "hccn_link"]})
+    assert found["report"].splitlines()[1:] == [
+        "WARN [variables] atlas1, atlas2: ascend_driver_check_skip names clocks, which is no check. Did you mean clock?"
+    ]
 
 
 def test_unreachable_and_unreadable_hosts_are_findings_like_others():
@@ -178,9 +299,8 @@ def summary(reports: dict[str, list], groups=None, settings=None, **hostvars) ->
     groups = groups or {"gpustack_server": hosts[:1], "gpustack_worker": hosts}
     variables = {host: {"ascend_driver_check_report": reports.get(host, []), **hostvars.get(host, {})} for host in [*hosts, *hostvars]}
     known = [f"gpustack_{name}" for name in ("port", "address", "worker_name", "worker_config")] + ["ascend_driver_check_report"]
-    return preflight.preflight_summary(
-        hosts, variables, groups, {"skip": [], "known": known, "continue": False, "limit": "", "store_type": "external", **(settings or {})}
-    )
+    given = {"skip": [], "known": known, "continue": False, "limit": "", "store_type": "external", "multi_node": False}
+    return preflight.preflight_summary(hosts, variables, groups, {**given, **(settings or {})})
 
 
 BAD = preflight.finding("clock", "fail", "its clock is off", "Run chronyd.")

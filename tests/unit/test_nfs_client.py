@@ -148,9 +148,7 @@ def test_mount_of_the_same_server_by_its_name_is_the_same():
 
 def test_mounted_store_that_does_not_answer_is_refused_with_what_its_server_does():
     (problem,) = problems(mount=MOUNTED, answers=False, exists=None, server={**ASKED, "port": "refused", "exports": None, "admitted": {}})
-    assert problem.startswith(
-        f"the model store /data/models ({SOURCE}) does not answer; expected the NFS server to serve it (its port 2049: "
-    )
+    assert problem.startswith(f"the model store /data/models ({SOURCE}) does not answer (its port 2049: refused); expected ")
 
 
 def test_entry_of_the_guide_is_taken_over_and_said():

@@ -178,6 +178,42 @@ def test_docker_ports_holders_store_and_inventory_are_judged_and_a_bad_server_is
     ]
 
 
+def test_seven_faults_on_five_hosts_are_one_report_where_one_model_is_to_be_served_by_several(playbook, on, host_variables):
+    for number, name in enumerate(HOSTS, 1):
+        on(name, f"npu-sim set address 192.168.10{number}.11")
+    added = host_variables(atlas1={"ascend_driver_check_free_store_gib": 1000000})
+    on("atlas2", "npu-sim set health 5 Alarm", "npu-sim set driver 24.1.rc3")
+    on("atlas3", "npu-sim set link 2 down", "sed -i s/address_4=.*/address_4=192.168.103.99/ /etc/hccn.conf")
+    on("atlas4", "npu-sim set tls on")
+    on("atlas5", "npu-sim set address 192.168.104.18")
+    run = playbook("preflight", *added, variables={"ascend_driver_check_multi_node": True, "ascend_driver_check_memory_mb": 65536})
+    sizes = ", ".join(f"NPU {number} has 32768 MB" for number in range(8))
+    told = findings(run)
+    assert re.fullmatch(
+        r"WARN \[space\] atlas1: the model store /data/models has \d+ GiB free; expected 1000000 GiB for models. "
+        "Make room there, or set ascend_driver_check_free_store_gib.",
+        told[0],
+    )
+    assert told[1:] == [
+        f"FAIL [npu_memory] {', '.join(HOSTS)}: {sizes} of memory; expected 65536 MB. "
+        "Correct ascend_driver_check_memory_mb, or the inventory.",
+        "FAIL [npu_count] atlas2: 7 of 8 NPUs are usable: NPU 5 health is Alarm (npu-smi info -t health -i 5). "
+        "Repair it, or set ascend_driver_check_expected_npus: 7 for this host.",
+        "FAIL [hccn_link] atlas3: links of NPUs are not up: NPU 2 DOWN. Check cables, modules and switch ports.",
+        "FAIL [hccn_address] atlas3: the address of an NPU's port is not the configured one: "
+        "NPU 4 has 192.168.103.15 and /etc/hccn.conf 192.168.103.99. Set it with: hccn_tool -i N -ip -s …",
+        "FAIL [driver_equal] atlas2: the driver is 24.1.rc3; expected 25.2.0, as on atlas1, atlas3, atlas4 …. "
+        "Bring all workers to one driver version.",
+        "FAIL [hccn_tls] atlas4: TLS of the NPUs' ports is on; expected off, as on atlas1, atlas2, atlas3 …. "
+        "Set it everywhere: hccn_tool -i N -tls -s enable 0",
+        "FAIL [hccn_address] atlas4, atlas5: addresses of its NPUs are also another NPU's: "
+        "192.168.104.18 (atlas4 NPU 7, atlas5 NPU 0); expected each once in the cluster. "
+        "Give each NPU an address of its own: hccn_tool -i N -ip -s …",
+        VITAL,
+    ]
+    assert run.rc == 2
+
+
 def test_run_goes_on_without_bad_workers_when_told_to_and_fails_at_its_end(playbook, on):
     on("atlas3", "npu-sim set health 5 Alarm")
     alarm = (
