@@ -1,5 +1,5 @@
 # Entry points for someone standing in a checkout; all thin. `make help` lists them.
-SHELL := /bin/bash
+SHELL := /bin/bash -o pipefail
 CACHE := $(or $(ASCEND_GPUSTACK_CACHE),$(HOME)/.cache/ascend-gpustack)
 export ASCEND_GPUSTACK_CACHE := $(CACHE)
 VENV := $(CACHE)/venv-$(shell cat requirements.txt requirements-dev.txt | sha256sum | cut -c1-12)
@@ -89,6 +89,14 @@ lint: venv ## form: ansible-lint (production), yamllint, ruff
 unit: venv ## parsers, filters and modules, without a host
 	@pytest tests/unit
 
+.PHONY: python39
+python39: venv ## the same of modules alone, on the oldest Python that they run on
+	@tests/python39
+
+.PHONY: sanity
+sanity: venv ## ansible-test sanity
+	@tests/sanity/run 2>&1 | grep -Ev '^(Collecting|Downloading|  Downloading|Installing|Successfully|Using cached)|━'
+
 .PHONY: molecule
 molecule: venv $(SCENARIOS:%=molecule-%) ## every scenario on the simulated servers
 	@$(TEST_LAB) lab/lab down
@@ -109,7 +117,7 @@ molecule-vm_%: vm-lab
 
 .PHONY: test
 test: venv ## all of it; prints what each part took, and leaves nothing behind
-	@tests/run lint unit lab $(filter-out molecule-vm_%,$(SCENARIOS:%=molecule-%)) vm-lab $(filter molecule-vm_%,$(SCENARIOS:%=molecule-%))
+	@tests/run lint unit python39 sanity lab $(filter-out molecule-vm_%,$(SCENARIOS:%=molecule-%)) vm-lab $(filter molecule-vm_%,$(SCENARIOS:%=molecule-%))
 
 .PHONY: lab
 lab: ## the servers' images for the tests, and empty servers

@@ -204,6 +204,7 @@ def run_module(check: bool = False, **params: Any) -> dict[str, Any]:
         [sys.executable, "-c", program],
         input=json.dumps(arguments),
         capture_output=True,
+        check=False,
         text=True,
         timeout=60,
     )

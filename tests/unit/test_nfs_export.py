@@ -897,6 +897,7 @@ def run_module(server: Server, **params: Any) -> dict[str, Any]:
         [sys.executable, "-c", program],
         input=json.dumps({"ANSIBLE_MODULE_ARGS": {**params, "_ansible_check_mode": True, "_ansible_diff": True}}),
         capture_output=True,
+        check=False,
         text=True,
         timeout=60,
     )

@@ -83,7 +83,7 @@ class FakeHost:
         self.answers[command] = Result(rc, text, **more)
 
     def collect(self, **request) -> tuple[dict, list[str]]:
-        host = Host(str(self.root), "", lambda: self.now, lambda path: os.path.isfile(path))
+        host = Host(str(self.root), "", lambda: self.now, os.path.isfile)
         report = collect(Request(**request), self.run, host)
         return json.loads(json.dumps(report.as_result())), report.warnings
 

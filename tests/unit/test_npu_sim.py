@@ -39,7 +39,8 @@ class Machine:
     def run(self, program: str, *words: str, **options) -> subprocess.CompletedProcess:
         environment = {**os.environ, "NPU_SIM_ROOT": str(self.root), **options.pop("env", {})}
         command = [str(self.root) + program, *words]
-        return subprocess.run(command, capture_output=True, text=True, errors="surrogateescape", timeout=60, env=environment, **options)
+        options = {"errors": "surrogateescape", "timeout": 60, "env": environment, **options}
+        return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
     def smi(self, *words: str, **options) -> tuple[int, str, str]:
         done = self.run("/usr/local/bin/npu-smi", *words, **options)

@@ -57,7 +57,7 @@ def test_a_healthy_server_gives_eight_npus(server):
     assert {board["soc_version"] for board in result["boards"]} == {"Ascend910B4"}
     assert {usage["hbm_capacity_mb"] for usage in result["usages"]} == {32768}
     assert [(port["link"], port["tls"]) for port in result["network"]] == [("UP", False)] * 8
-    assert all(port["address"] == port["configured_address"] is not None for port in result["network"])
+    assert all(port["address"] and port["address"] == port["configured_address"] for port in result["network"])
     # The simulator doesn't know this query, as little as some real products.
     assert [warning for warning in warnings if "topo" not in warning] == []
 

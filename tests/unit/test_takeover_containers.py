@@ -189,11 +189,11 @@ def archived(text):
 class Docker:
     """A docker command that knows one container, and files in it. version: what its image's GPUStack says."""
 
-    def __init__(self, container, version="gpustack 0.7.1", files=None, image=IMAGE):
+    def __init__(self, container, version="gpustack 0.7.1", files=None, **image):
         self.container = container
         self.version = version if isinstance(version, Result) else Result(0, version + "\n")
         self.files = {"/var/lib/gpustack/worker_name": "atlas1\n", **(files or {})}
-        self.image = image
+        self.image = image.get("image", IMAGE)
         self.asked = []
 
     def __call__(self, argv, timeout):
