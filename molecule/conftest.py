@@ -34,6 +34,12 @@ class Run:
         return " ".join(self.output.split())
 
     @property
+    def failure(self) -> str:
+        """What the tasks that failed said, to end a test with: what comes before it may be cut."""
+        told = self.output.split("\nPLAY RECAP", 1)[0].split("\nTASK ")
+        return "\n".join(task for task in told if "\nfatal: " in task or "[ERROR]" in task) or self.output[-2000:]
+
+    @property
     def recap(self) -> dict[str, dict[str, int]]:
         """Counts by host, from the play recap."""
         lines = self.output.split("PLAY RECAP", 1)[1].splitlines()[1:]
@@ -56,9 +62,9 @@ def run_playbook(name: str, *args: str, variables: dict | None = None, inventory
     return Run(done.returncode, done.stdout)
 
 
-def lab(*args: str) -> str:
-    """Call lab/lab."""
-    return subprocess.run([str(ROOT / "lab/lab"), *args], check=True, stdout=subprocess.PIPE, text=True).stdout
+def lab(*args: str, command: str = "lab") -> str:
+    """Call lab/lab, or lab/vm."""
+    return subprocess.run([str(ROOT / "lab" / command), *args], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 @pytest.fixture(scope="session")
@@ -113,10 +119,10 @@ def inspect(host, container: str = "gpustack") -> dict:
     return json.loads(host.check_output(f"docker inspect {container}"))[0]
 
 
-def wait_until(what: str, condition, seconds: float = 180):
-    """The condition's first true answer."""
+def wait_until(what: str, condition, seconds: float = 180, pause: float = 0.2):
+    """The condition's first true answer, asked for again after a pause (s) that suits what a question costs."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.2)
+        time.sleep(pause)
     return found

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import time
+from datetime import datetime
 
 import pytest
-from conftest import MACHINES, run_playbook
+from conftest import MACHINES, inspect, lab, run_playbook, wait_until
 
 NAMES = ("atlas1", "atlas2", "atlas3")
 CLIENTS = NAMES[1:]
 NET = os.environ.get("LAB_NET", "198.18.35")
 SOURCE = f"{NET}.106:/data/models"
+IMAGE = "gpustack/gpustack:v0.7.1-npu"
+HELD_BACK_S = 180
+# Emulated processors need minutes for what takes seconds.
+MINUTES = 1500
+# What preflight and verify give a store, and the way to it, before they say that it is dead (inventories/vm)
+STORE_LIMITS_S = 20 + 30
 
 
 def play(name: str, *args: str, **variables):
@@ -32,17 +41,29 @@ def checked(machine):
 @pytest.fixture(scope="module")
 def deployed(checked):
     run = play("site")
-    assert run.rc == 0, run.output
+    assert run.rc == 0, run.failure
     return run
 
 
 def workers(machine) -> dict[str, tuple[str, int]]:
-    """State and NPUs of each worker, as GPUStack on the server says."""
+    """State and NPUs of each worker, as GPUStack on the server says; nothing while it does not answer."""
     token = "docker exec gpustack cat /var/lib/gpustack/token"
     ask = "curl -fsS -m 30 -K - 'http://127.0.0.1:8080/v1/workers?perPage=100'"
-    told = machine("atlas1").check_output(f'printf \'user = "system/worker/x:%s"\' "$({token})" | {ask}')
-    items = json.loads(told)["items"]
+    told = quietly(machine("atlas1"), f'printf \'user = "system/worker/x:%s"\' "$({token})" | {ask}')
+    items = json.loads(told)["items"] if told else []
     return {item["name"]: (item["state"], len(item["status"]["gpu_devices"] or [])) for item in items}
+
+
+def quietly(host, command: str) -> str:
+    """What a command prints on a host that may be on its way down or up; nothing when SSH itself fails."""
+    try:
+        return host.run(command).stdout.strip()
+    except RuntimeError:
+        return ""
+
+
+def wait_until_ready(machine, *names: str) -> None:
+    wait_until("every worker is ready", lambda: workers(machine) == dict.fromkeys(names, ("ready", 8)), MINUTES, 5)
 
 
 def mount_of(host) -> str:
@@ -51,7 +72,7 @@ def mount_of(host) -> str:
 
 def test_check_of_fresh_servers_changes_nothing_and_names_every_object(checked):
     before, run, after = checked
-    assert run.rc == 0, run.output
+    assert run.rc == 0, run.failure
     assert after == before
     for text in (
         "+++ after: /etc/nfs.conf",
@@ -105,5 +126,115 @@ def test_worker_writes_into_a_folder_that_the_servers_own_worker_made_and_only_s
 
 def test_second_run_changes_nothing(deployed):
     run = play("site")
-    assert run.rc == 0, run.output
+    assert run.rc == 0, run.failure
     assert {name: counts["changed"] for name, counts in run.recap.items()} == dict.fromkeys(NAMES, 0)
+
+
+def gpustack_runs(host) -> bool:
+    """Whether a process of GPUStack itself is there; its container's shell, which waits for the store, is none."""
+    return host.run("pgrep -f '[/]opt/venvs/gpustack/bin'").rc == 0
+
+
+def boot_id(host) -> str:
+    return quietly(host, "cat /proc/sys/kernel/random/boot_id")
+
+
+def looks_for_store(host) -> bool:
+    booted = quietly(host, "uptime --since").replace(" ", "T")
+    return bool(booted) and "The model store /data/models is not there yet" in quietly(host, f"docker logs --since {booted} gpustack 2>&1")
+
+
+def come_back(host, name: str, boot: str) -> dict:
+    """Wait until a client has booted and its container looks for the store. What is there of both then, and how the boot ended."""
+    wait_until(f"{name} is up again", lambda: boot_id(host) not in ("", boot), MINUTES, 2)
+    wait_until(f"{name} has booted", lambda: quietly(host, "systemctl is-active multi-user.target") == "active", MINUTES, 2)
+    wait_until(f"the container of {name} looks for the store", lambda: looks_for_store(host), MINUTES, 5)
+    return {"mount": mount_of(host), "gpustack": gpustack_runs(host), "failed": host.run("systemctl --failed --no-legend --plain").stdout}
+
+
+@pytest.fixture(scope="module")
+def rebooted(deployed, machine):
+    """All servers go down at once; the one with the store stays off for three minutes. What was seen on the clients meanwhile."""
+    run = f"docker run --detach --name foreign --restart unless-stopped --network none --entrypoint sleep {IMAGE} infinity"
+    machine("atlas2").check_output(run)
+    boots = {name: boot_id(machine(name)) for name in CLIENTS}
+    down = time.monotonic()
+    for name in CLIENTS:
+        quietly(machine(name), "systemctl reboot")
+    lab("stop", "atlas1", command="vm")
+    seen = {name: come_back(machine(name), name, boots[name]) for name in CLIENTS}
+    foreign = inspect(machine("atlas2"), "foreign")["State"]
+    wait_until("the server was held back long enough", lambda: time.monotonic() - down > HELD_BACK_S, HELD_BACK_S + 1, 1)
+    late = {name: gpustack_runs(machine(name)) for name in CLIENTS}
+    lab("start", "atlas1", command="vm")
+    wait_until_ready(machine, *NAMES)
+    return seen, foreign, late
+
+
+def test_reboot_without_the_server_blocks_nothing_but_gpustack(rebooted):
+    seen, foreign, late = rebooted
+    print(seen, foreign, late)
+    assert foreign["Running"], foreign
+    assert seen == dict.fromkeys(CLIENTS, {"mount": "", "gpustack": False, "failed": ""})
+    assert late == dict.fromkeys(CLIENTS, False)
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_gpustack_starts_only_after_the_store_is_mounted(rebooted, machine, name):
+    host = machine(name)
+    assert mount_of(host).startswith(f"{SOURCE} ")
+    print(host.check_output("journalctl --boot --no-pager --output=short-iso --unit=data-models.mount --unit=gpustack-store | tail -8"))
+    mounted = host.check_output("systemctl show --property=ActiveEnterTimestamp --value --timestamp=unix data-models.mount")
+    started = inspect(host)["State"]["StartedAt"]
+    print("mounted", datetime.fromtimestamp(int(mounted[1:])), "container's last start", started)
+    # The unit's time is of whole seconds.
+    assert datetime.fromisoformat(started[:19] + "+00:00").timestamp() >= int(mounted[1:])
+    mark = "/models/.gpustack-store-id"
+    assert host.check_output(f"docker exec gpustack cat {mark}") == machine("atlas1").check_output(f"cat /data{mark}")
+
+
+@pytest.fixture(scope="module")
+def dead(rebooted, machine):
+    """The NFS server ends under its clients. What preflight and verify say, and how long they take, beside what they did before."""
+    seconds, runs = {}, {}
+    for state in ("alive", "dead"):
+        if state == "dead":
+            machine("atlas1").check_output("systemctl stop nfs-server")
+        for name in ("preflight", "verify"):
+            start = time.monotonic()
+            runs[state, name] = play(name)
+            seconds[state, name] = round(time.monotonic() - start)
+    machine("atlas1").check_output("systemctl start nfs-server")
+    return runs, seconds
+
+
+@pytest.mark.parametrize("name", ["preflight", "verify"])
+def test_dead_store_is_named_and_holds_no_run_up(dead, name):
+    runs, seconds = dead
+    print(seconds)
+    assert runs["alive", name].rc == 0, runs["alive", name].failure
+    run = runs["dead", name]
+    assert run.rc == 2
+    for host in CLIENTS:
+        assert re.search(rf"{host}[^:]*: the model store /data/models \({SOURCE}\) does not answer", run.text), run.failure
+    assert seconds["dead", name] < 2 * seconds["alive", name] + STORE_LIMITS_S
+
+
+def test_everything_goes_on_when_the_store_is_back(dead, machine):
+    wait_until_ready(machine, *NAMES)
+    assert machine("atlas3").check_output("docker exec gpustack head -c 4 /models/weights | wc -c") == "4"
+
+
+def test_fourth_server_joins_alone_and_is_admitted_on_the_stores_host(dead, machine):
+    lab("up", "atlas4", command="vm")
+    exports = "cat /etc/exports.d/gpustack.exports"
+    assert f" {NET}.109(" not in machine("atlas1").check_output(exports)
+    started = {name: inspect(machine(name))["State"]["StartedAt"] for name in NAMES}
+    run = play("site", "-i", "molecule/vm_site/inventory/atlas4.yml", "--limit", "atlas4", "--diff")
+    assert run.rc == 0, run.failure
+    assert list(run.recap) == ["atlas4"]
+    assert re.search(r"changed: \[atlas4 -> atlas1\(?", run.output), "the change of the export is not reported for its host"
+    assert f" {NET}.109(rw,sync,no_root_squash,no_subtree_check)" in machine("atlas1").check_output(exports)
+    assert mount_of(machine("atlas4")).startswith(f"{SOURCE} /data/models nfs ")
+    assert workers(machine) == dict.fromkeys((*NAMES, "atlas4"), ("ready", 8))
+    assert {name: inspect(machine(name))["State"]["StartedAt"] for name in NAMES} == started
