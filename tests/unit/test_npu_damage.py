@@ -100,6 +100,32 @@ def test_doubled_lines_change_no_list_of_npus(name, data):
     check_sane(table, truth)
 
 
+def test_an_npu_listed_twice_is_counted_once_and_told():
+    lines = A2.splitlines(keepends=True)
+    first = next(number for number, line in enumerate(lines) if line.startswith("| 0 "))
+    table = parse_info("".join([*lines[: first + 3], *lines[first : first + 3], *lines[first + 3 :]]))
+    assert ids(table) == ids(parse_info(A2))
+    assert [finding.kind for finding in table.findings] == ["table_unreadable"]
+    assert "lists NPU 0 twice" in table.findings[0].message
+
+
+def test_an_npu_whose_memory_is_not_printed_is_told():
+    table = parse_info(A2.replace("/ 65536", "/ 0    ", 2).replace("/ 32768", "/ 0    ", 2))
+    assert table.chips[0].memory_total_mb is None
+    assert "no memory size" in table.findings[0].message
+
+
+@pytest.mark.parametrize("read", [kv.parse_board, lambda text: kv.parse_sections(text, "usages")])
+def test_an_npu_that_cannot_be_asked_is_told_from_an_empty_answer(read):
+    assert not read("This device does not support querying usages.\n").supported
+
+
+def test_a_host_without_cards_has_none():
+    text = "There is no NPU card on this server.\n"
+    assert (kv.parse_list(text).total, kv.parse_list(text).findings) == (0, [])
+    assert (kv.parse_mapping(text).chips, kv.parse_mapping(text).findings) == ([], [])
+
+
 def test_a_table_printed_twice_is_counted_once():
     table = parse_info(A2 + A2)
     assert ids(table) == ids(parse_info(A2))
