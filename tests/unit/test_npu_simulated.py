@@ -8,6 +8,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu_smi_report import Host, Request, collect
@@ -115,3 +116,18 @@ def test_processes_are_seen(server):
     result, _warnings = server.collect()
     assert result["ok"] is True
     assert [(chip["npu_id"], chip["processes"][0]["pid"]) for chip in result["chips"] if chip["processes"]] == [(6, 4711)]
+
+
+def test_a_discovery_costs_one_call_of_npu_smi(server):
+    server.sim("set", "slow", "1")
+    start = time.monotonic()
+    bare = server.run([str(server.root / "usr/local/bin/npu-smi"), "info"], 60)
+    bare_s = time.monotonic() - start
+    calls = []
+    server.run = lambda argv, limit: calls.append(argv) or run(argv, limit, env=server.environment)
+    start = time.monotonic()
+    result, _warnings = server.collect()
+    print(f"bare call {bare_s:.2f} s, discovery {time.monotonic() - start:.2f} s")
+    assert (bare.rc, result["npu_count"]) == (0, 8)
+    assert [argv[1:] for argv in calls] == [["info"]]
+    assert time.monotonic() - start < 1.5 * bare_s

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import subprocess
 
 import yaml
-from conftest import HOSTS, ROOT, inspect
+from conftest import HOSTS, INVENTORY, ROOT, inspect
 
 ON_THE_CONTROLLER = {"assert", "debug", "fail", "import_role", "include_role", "include_tasks", "set_fact", "set_stats"}
 ON_THE_CONTROLLER.add("validate_argument_spec")
@@ -47,6 +50,45 @@ def test_npus_are_opened_by_the_container_because_the_cgroup_allows_it(each):
     # ENXIO is the simulated node's own answer; without the device rule it would be EPERM.
     answer = each.run("docker exec gpustack sh -c 'exec 3</dev/davinci3'")
     assert "No such device or address" in answer.stderr
+
+
+def test_gpustacks_own_parser_and_npu_info_read_the_same_npus(atlas, tmp_path):
+    host = atlas("atlas2")
+    host.check_output("npu-sim set memory-used 3 20480 && npu-sim set link 5 down && npu-sim set process 3 4711 python3 17609")
+    # As modules of the collection see the host, and as GPUStack does from its container.
+    arguments = json.dumps({"gather": ["usages", "network"]})
+    command = ["ansible", "-i", INVENTORY, "atlas2", "--tree", str(tmp_path), "-m", "ascend.gpustack.npu_info", "-a", arguments]
+    try:
+        subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")})
+        program = (
+            "import json; from gpustack.detectors.npu_smi.npu_smi import NPUSMI;"
+            "print(json.dumps([npu.model_dump() for npu in NPUSMI().gather_gpu_info()]))"
+        )
+        told = host.check_output(
+            f"docker exec gpustack bash -lc {shlex.quote(f'/opt/venvs/gpustack/bin/python -c {shlex.quote(program)}')}"
+        )
+    finally:
+        host.check_output("npu-sim reset")
+    ours = json.loads((tmp_path / "atlas2").read_text())
+    used = {usage["npu_id"]: (usage["hbm_usage_rate_percent"], usage["aicore_usage_rate_percent"]) for usage in ours["usages"]}
+    # Of a port without link GPUStack asks no more.
+    keys = ("address", "netmask", "gateway")
+    ports = {
+        port["npu_id"]: ("up", *(port[key] for key in keys)) if port["link"] == "UP" else ("down", "", "", "") for port in ours["network"]
+    }
+    read = [
+        (chip["logic_id"], chip["npu_id"], chip["chip_id"], chip["name"], chip["memory_total_mb"], chip["temperature_c"])
+        + used[chip["npu_id"]]
+        + ports[chip["npu_id"]]
+        for chip in ours["chips"]
+    ]
+    theirs = [
+        (npu["index"], npu["device_index"], npu["device_chip_index"], npu["name"], npu["memory"]["total"] // 2**20, npu["temperature"])
+        + (npu["memory"]["utilization_rate"], npu["core"]["utilization_rate"])
+        + tuple(npu["network"][key] for key in ("status", "inet", "netmask", "gateway"))
+        for npu in json.loads(told.splitlines()[-1])
+    ]
+    assert len(read) == 8 and read == theirs
 
 
 def test_downloaded_models_land_on_the_shared_store(atlas):
