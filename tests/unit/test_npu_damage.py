@@ -115,6 +115,11 @@ def test_an_npu_whose_memory_is_not_printed_is_told():
     assert "no memory size" in table.findings[0].message
 
 
+def test_cpus_near_an_npu_that_are_not_told_are_unknown():
+    topology = kv.parse_topology("NPU0 NPU1 CPU Affinity\nNPU0 X HCCS\nNPU1 HCCS X 0-23\n")
+    assert topology.cpu_affinity == {"NPU1": "0-23"}
+
+
 @pytest.mark.parametrize("read", [kv.parse_board, lambda text: kv.parse_sections(text, "usages")])
 def test_an_npu_that_cannot_be_asked_is_told_from_an_empty_answer(read):
     assert not read("This device does not support querying usages.\n").supported
