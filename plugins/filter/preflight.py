@@ -357,6 +357,11 @@ def _store(host: dict, expect: dict) -> list[dict]:
                 "store", "warn", f"{path} lies on the root file system; expected a store that all hosts share", "Mount the store there."
             )
         ]
+    if expect["node"] and store.get("writable") is False and expect["cache_dir"].startswith(f"{path}/"):
+        cache = expect["cache_dir"]
+        text = f"the model store {path} can't be written from it; expected so for {cache}, where GPUStack keeps what it downloads"
+        remedy = "Name it in nfs_server_writers, or set gpustack_cache_dir to a directory of its own for it."
+        return [finding("store", "warn", text, remedy)]
     return [finding("store", "pass")]
 
 

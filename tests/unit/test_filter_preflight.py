@@ -33,6 +33,7 @@ EXPECT = {
     "address": "172.16.33.106",
     "container": "gpustack",
     "models_dir": "/data/models",
+    "cache_dir": "/data/models/gpustack-cache",
     "store_type": "external",
     "node": True,
     "expected_npus": 8,
@@ -188,6 +189,19 @@ def test_room_is_wanted_for_an_image_that_is_yet_to_come_and_for_models_where_th
     # What lies under a mount point that is yet to be mounted says nothing of the store.
     pending = changed(host, store=changed(store, root_fs=True), image={"present": True})
     assert told(pending, store_type="nfs") == []
+
+
+def test_store_that_this_host_may_only_read_is_no_place_for_its_cache():
+    host = changed(HOST, store=changed(HOST["store"], writable=False))
+    assert told(host) == [
+        (
+            "store",
+            "warn",
+            "the model store /data/models can't be written from it; expected so for /data/models/gpustack-cache, "
+            "where GPUStack keeps what it downloads",
+        )
+    ]
+    assert told(host, cache_dir="/var/lib/gpustack-cache") == told(host, node=False, worker=False) == []
 
 
 PORT = {
