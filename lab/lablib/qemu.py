@@ -51,9 +51,9 @@ def accelerator(folder: pathlib.Path, kernel: pathlib.Path) -> tuple[str, ...]:
             old.unlink()
         file.write_text("works" if kvm_works(kernel) else "does not work", encoding="utf-8")
     if file.read_text(encoding="utf-8") == "works":
-        return ("-accel", "kvm", "-cpu", "host", "-smp", "2")
-    # Emulated, programs are slower with the newest instructions than without, and several processors wait for one another.
-    return ("-accel", "tcg", "-cpu", "Nehalem", "-smp", "1")
+        return ("-accel", "kvm", "-cpu", "host")
+    # Emulated, programs are slower with the newest instructions than without.
+    return ("-accel", "tcg,thread=multi", "-cpu", "Nehalem")
 
 
 def kvm_works(kernel: pathlib.Path) -> bool:
@@ -89,7 +89,7 @@ def networks(number: int, ports: Ports) -> list[str]:
 
 
 def machine(lab: Lab) -> list[str]:
-    words = [PROGRAM, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc", "-m", str(lab.memory)]
+    words = [PROGRAM, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc", "-smp", "2", "-m", str(lab.memory)]
     return [*words, "-device", "virtio-rng-pci", "-serial", "file:console.log", "-qmp", "unix:qmp,server=on,wait=off", "-pidfile", "pid"]
 
 

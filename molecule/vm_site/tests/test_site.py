@@ -124,8 +124,14 @@ def test_worker_writes_into_a_folder_that_the_servers_own_worker_made_and_only_s
     assert written == {"root_squash": False, "all_squash": False, "no_root_squash": True}
 
 
-def test_second_run_changes_nothing(deployed):
-    run = play("site")
+@pytest.fixture(scope="module")
+def again(deployed):
+    start = time.monotonic()
+    return play("site"), time.monotonic() - start
+
+
+def test_second_run_changes_nothing(again):
+    run, _seconds = again
     assert run.rc == 0, run.failure
     assert {name: counts["changed"] for name, counts in run.recap.items()} == dict.fromkeys(NAMES, 0)
 
@@ -195,29 +201,27 @@ def test_gpustack_starts_only_after_the_store_is_mounted(rebooted, machine, name
 
 @pytest.fixture(scope="module")
 def dead(rebooted, machine):
-    """The NFS server ends under its clients. What preflight and verify say, and how long they take, beside what they did before."""
+    """The NFS server ends under its clients. What preflight and verify say then, and in how many seconds."""
     seconds, runs = {}, {}
-    for state in ("alive", "dead"):
-        if state == "dead":
-            machine("atlas1").check_output("systemctl stop nfs-server")
-        for name in ("preflight", "verify"):
-            start = time.monotonic()
-            runs[state, name] = play(name)
-            seconds[state, name] = round(time.monotonic() - start)
+    machine("atlas1").check_output("systemctl stop nfs-server")
+    for name in ("preflight", "verify"):
+        start = time.monotonic()
+        runs[name] = play(name)
+        seconds[name] = time.monotonic() - start
     machine("atlas1").check_output("systemctl start nfs-server")
     return runs, seconds
 
 
 @pytest.mark.parametrize("name", ["preflight", "verify"])
-def test_dead_store_is_named_and_holds_no_run_up(dead, name):
+def test_dead_store_is_named_and_holds_no_run_up(dead, again, name):
     runs, seconds = dead
     print(seconds)
-    assert runs["alive", name].rc == 0, runs["alive", name].failure
-    run = runs["dead", name]
+    run = runs[name]
     assert run.rc == 2
     for host in CLIENTS:
         assert re.search(rf"{host}[^:]*: the model store /data/models \({SOURCE}\) does not answer", run.text), run.failure
-    assert seconds["dead", name] < 2 * seconds["alive", name] + STORE_LIMITS_S
+    # Both are parts of the whole run that found everything in order.
+    assert seconds[name] < again[1] + STORE_LIMITS_S
 
 
 def test_everything_goes_on_when_the_store_is_back(dead, machine):
