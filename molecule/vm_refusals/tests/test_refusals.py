@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import pytest
 from conftest import MACHINES, Run, run_playbook
@@ -13,6 +14,7 @@ SERVER, CLIENT, OTHER, NOBODY = (f"{NET}.{number}" for number in (106, 107, 108,
 SOURCE = f"{SERVER}:/data/models"
 BY_HAND = "nas:/models /data/models nfs soft 0 0"
 OWN = f"{SOURCE} /data/models nfs vers=3,hard,timeo=600,retrans=3,_netdev,nofail,x-gpustack.managed 0 0"
+OUTSIDE = "molecule/vm_refusals/inventory/outside.yml"
 TUNED = {
     "nfs_client_server": SERVER,
     "nfs_client_version": "4.2",
@@ -85,7 +87,7 @@ def test_refused_host_is_left_as_it_was(told, machine):
 
 def test_tuning_is_in_force_and_stands_a_second_run(told, machine):
     run = mount()
-    assert run.rc == 0, run.output
+    assert run.rc == 0, run.failure
     host = machine("atlas2")
     (line,) = [line for line in host.file("/proc/mounts").content_string.splitlines() if " /data/models " in line]
     assert line.startswith(f"{SOURCE} /data/models nfs4 rw") and "vers=4.2" in line and "nconnect=4" in line
@@ -123,14 +125,27 @@ def test_debian_server_outside_of_the_cluster_serves_the_store(told, machine):
     store.check_output(
         "systemctl disable --now firewalld docker.socket docker && npu-sim set absent on && mv /usr/bin/docker /run/docker-away"
     )
-    outside = "molecule/vm_refusals/inventory/outside.yml"
-    run = run_playbook("preflight", "--limit", "atlas3", inventory=outside)
-    assert run.rc == 0, run.output
-    run = run_playbook("storage", inventory=outside)
-    assert run.rc == 0, run.output
+    run = run_playbook("preflight", "--limit", "atlas3", inventory=OUTSIDE)
+    assert run.rc == 0, run.failure
+    run = run_playbook("storage", inventory=OUTSIDE)
+    assert run.rc == 0, run.failure
     assert store.file("/etc/exports.d/gpustack.exports").content_string.splitlines()[-1] == (
         f"/data/models {CLIENT}(rw,sync,no_root_squash,no_subtree_check)"
     )
     assert f"{OTHER}:/data/models /data/models nfs " in client.file("/proc/mounts").content_string
     assert client.check_output("cat /data/models/.gpustack-store-id") == store.check_output("cat /data/models/.gpustack-store-id")
-    assert run_playbook("storage", inventory=outside).recap["atlas3"]["changed"] == 0
+    assert run_playbook("storage", inventory=OUTSIDE).recap["atlas3"]["changed"] == 0
+
+
+def test_host_that_joins_alone_is_admitted_on_the_stores_host(told, machine):
+    host, exports = machine("atlas1"), machine("atlas3").file("/etc/exports.d/gpustack.exports")
+    # So far it has been a server itself.
+    host.check_output("systemctl stop nfs-server && rm -r /data/models")
+    added = ["-i", "molecule/vm_refusals/inventory/joins.yml", "--limit", "atlas1"]
+    run = run_playbook("storage", *added, "--diff", inventory=OUTSIDE)
+    assert run.rc == 0, run.failure
+    assert list(run.recap) == ["atlas1"]
+    assert re.search(r"changed: \[atlas1 -> atlas3\(?", run.output), "the change of the export is not reported for its host"
+    assert exports.content_string.splitlines()[-1].count("(rw,sync,no_root_squash,no_subtree_check)") == 2
+    assert f"{OTHER}:/data/models /data/models nfs " in host.file("/proc/mounts").content_string
+    assert run_playbook("storage", *added, inventory=OUTSIDE).recap["atlas1"]["changed"] == 0
