@@ -51,7 +51,8 @@ def workers(machine, since: float = 0) -> dict[str, tuple[str, int]]:
     ask = "curl -fsS -m 30 -K - 'http://127.0.0.1:8080/v1/workers?perPage=100'"
     told = quietly(machine("atlas1"), f'printf \'user = "system/worker/x:%s"\' "$({token})" | {ask}')
     items = json.loads(told)["items"] if told else []
-    heard = [item for item in items if datetime.fromisoformat(item["heartbeat_time"].replace("Z", "+00:00")).timestamp() > since]
+    times = [(item["heartbeat_time"] or "1970-01-01T00:00:00Z").replace("Z", "+00:00") for item in items]
+    heard = [item for item, text in zip(items, times) if datetime.fromisoformat(text).timestamp() > since]
     return {item["name"]: (item["state"], len(item["status"]["gpu_devices"] or [])) for item in heard}
 
 
