@@ -546,8 +546,8 @@ def worker_findings(hosts: list[str], hostvars: Any, multi_node: bool) -> list[t
     if not multi_node:
         return found
     ports = {host: npu.get("network") or [] for host, npu in read.items()}
-    switches = {host: {True: "on", False: "off", None: "unknown"} for host in ports}
-    tls = {host: " and ".join(sorted({switches[host][port["tls"]] for port in known})) for host, known in ports.items() if known}
+    switch = {True: "on", False: "off", None: "unknown"}
+    tls = {host: " and ".join(sorted({switch[port["tls"]] for port in known})) for host, known in ports.items() if known}
     found += _differing(tls, "hccn_tls", "fail", "TLS of the NPUs' ports", "Set it everywhere: hccn_tool -i N -tls -s enable 0")
     holders: dict[str, list[str]] = defaultdict(list)
     for host, known in ports.items():

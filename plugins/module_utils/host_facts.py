@@ -25,6 +25,7 @@ from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker_cli import first_line
+from ansible_collections.ascend.gpustack.plugins.module_utils.proc import open_files
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner
 
 MIB = 1024 * 1024
@@ -264,20 +265,10 @@ def socket_owners(proc: str, inodes: Iterable[str]) -> dict[str, int]:
     wanted = {f"socket:[{inode}]": inode for inode in inodes}
     owners: dict[str, int] = {}
     for pid in _pids(proc) if wanted else []:
-        for link in _open_files(f"{proc}/{pid}/fd"):
+        for link in open_files(f"{proc}/{pid}/fd"):
             if link in wanted:
                 owners.setdefault(wanted[link], pid)
     return owners
-
-
-def _open_files(directory: str) -> list[str]:
-    """What a process has open. One that opens and closes files all the time has closed some of them before they can be looked at."""
-    links = []
-    with contextlib.suppress(OSError):
-        for name in os.listdir(directory):
-            with contextlib.suppress(OSError):
-                links.append(os.readlink(f"{directory}/{name}"))
-    return links
 
 
 def read_process(proc: str, pid: int) -> Process | None:

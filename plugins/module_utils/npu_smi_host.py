@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Callable
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu_smi_table import Chip, Finding, InfoTable
+from ansible_collections.ascend.gpustack.plugins.module_utils.proc import open_files
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner
 
 DEFAULT_PATH = "/usr/local/Ascend"
@@ -296,7 +297,7 @@ def _holding_processes(left: Callable[[], float], root: str) -> list[HoldingProc
         if left() <= 0:
             break
         folder = _under(root, f"/proc/{pid}")
-        targets = {_link(os.path.join(folder, "fd", fd)) for fd in _names(os.path.join(folder, "fd"))}
+        targets = set(open_files(os.path.join(folder, "fd")))
         devices = sorted(path for path in targets if path.startswith("/dev/") and NODE.fullmatch(path[5:]))
         if devices:
             container = CONTAINER_ID.search(read_small(os.path.join(folder, "cgroup")) or "")
@@ -310,13 +311,6 @@ def _names(folder: str) -> list[str]:
         return os.listdir(folder)
     except OSError:
         return []
-
-
-def _link(path: str) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
 
 
 def _holding_containers(runner: Runner, left: Callable[[], float]) -> list[HoldingContainer]:
