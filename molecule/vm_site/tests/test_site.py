@@ -29,12 +29,13 @@ def play(name: str, *args: str, **variables):
 
 @pytest.fixture(scope="module")
 def checked(machine):
-    """The files that the store could leave on fresh hosts, before and after a check; and what the check said."""
+    """What a run could leave on fresh hosts, before and after a check; and what the check said."""
     listing = (
-        "ls -d /data/models /etc/exports.d/* /etc/nfs.conf /etc/systemd/system/gpustack* 2>/dev/null; cat /etc/fstab; command -v showmount"
+        "ls -d /data/models /etc/exports.d/* /etc/nfs.conf /etc/gpustack /etc/systemd/system/gpustack* 2>/dev/null; "
+        "cat /etc/fstab; command -v showmount; docker ps -aq; docker volume ls -q; systemctl is-active firewalld nfs-server"
     )
     before = {name: machine(name).run(listing).stdout for name in NAMES}
-    run = play("storage", "--check", "--diff")
+    run = play("site", "--check", "--diff")
     return before, run, {name: machine(name).run(listing).stdout for name in NAMES}
 
 
@@ -85,6 +86,9 @@ def test_check_of_fresh_servers_changes_nothing_and_names_every_object(checked):
         "service nfs-server: started and enabled",
         f"Mount the store {SOURCE}",
         "Description=Mount the model store /data/models",
+        "file /etc/gpustack/config.yaml: created",
+        "volume gpustack-data: created",
+        "container gpustack: created",
     ):
         assert text in run.output, text
     assert {name: counts["changed"] > 0 for name, counts in run.recap.items()} == dict.fromkeys(NAMES, True)
