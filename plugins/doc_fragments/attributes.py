@@ -30,6 +30,17 @@ attributes:
     support: full
 """
 
+    # For the modules that change what is no file.
+    STATE = r"""
+attributes:
+  check_mode:
+    description: Can run in check mode and say whether it would change something.
+    support: full
+  diff_mode:
+    description: Has no diff to show.
+    support: none
+"""
+
     GROUP = r"""
 attributes:
   action_group:

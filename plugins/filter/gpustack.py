@@ -31,8 +31,8 @@ def version_key(version: str) -> tuple:
     return (int(major), int(minor), int(patch), kind or "z", int(number or 0))
 
 
-def node_refusals(host: dict, version: str, models_dir: str, container: str, name: str) -> list[str]:
-    """Sentences, one for each reason why this host cannot run the container; an empty list when it can."""
+def node_refusals(host: dict, version: str, models_dir: str, container: str, name: str, works: bool) -> list[str]:
+    """Sentences, one for each reason why this host cannot run the container; an empty list when it can. works: whether with its NPUs."""
     refusals = []
     docker = host["docker"]
     if not docker["installed"]:
@@ -43,7 +43,16 @@ def node_refusals(host: dict, version: str, models_dir: str, container: str, nam
         refusals.append(f"{name}: gpustack_version is {version}; this collection deploys GPUStack 0.7. Set gpustack_version to 0.7.1.")
     refusals += _container_refusals(host["container"], version, container, name)
     refusals += _store_refusals(host["store"], models_dir, name)
-    return refusals
+    return refusals + (_holder_refusals(host["npu_holders"], name) if works else [])
+
+
+def _holder_refusals(holders: list[dict], name: str) -> list[str]:
+    return [
+        f"{name}: the container {holder['container']} holds NPU {', '.join(map(str, holder['npus']))}; expected GPUStack alone to use them. "
+        "Stop it, of a Swarm its service: an NPU serves one container."
+        for holder in holders
+        if holder["via"] != "privileged"
+    ]
 
 
 def _container_refusals(present: dict | None, version: str, container: str, name: str) -> list[str]:

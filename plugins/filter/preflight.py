@@ -42,6 +42,8 @@ CHECKS = (
     "hccn_gateway",
     "hccn_tls",
     "docker",
+    "docker_settings",
+    "services",
     "space",
     "ports",
     "clock",
@@ -56,13 +58,25 @@ CHECKS = (
     "variables",
     "inventory",
 )
+# How the collection's variables begin
+PREFIXES = ("gpustack_", "ascend_driver_check_", "nfs_server_", "nfs_client_", "docker_swarm_", "vllm_stack_")
 # GPUStack 0.7's own: a worker's API, and what its models are served at
 WORKER_PORT = 10150
 SERVICE_PORTS = "40000-40063"
 # NFS, the port mapper, and mountd where the role nfs_server puts it
 NFS_PORTS = (2049, 111, 20048)
 # Checks whose findings other roles keep as sentences in a fact
-KEPT_PROBLEMS = (("takeover", "__gpustack_takeover_problems"), ("exports", "__nfs_server_problems"), ("mount", "__nfs_client_problems"))
+KEPT_PROBLEMS = (
+    ("takeover", "__gpustack_takeover_problems"),
+    ("exports", "__nfs_server_problems"),
+    ("mount", "__nfs_client_problems"),
+    ("docker_settings", "__docker_swarm_problems"),
+    ("services", "__vllm_stack_problems"),
+)
+# The two kinds of cluster, by the groups of their hosts; without a host of the vital ones nothing works.
+GROUPS = {"gpustack": ("gpustack_server", "gpustack_worker", "gpustack_store"), "swarm": ("docker_swarm_manager", "docker_swarm_worker")}
+VITAL = {"gpustack": ("gpustack_server", "gpustack_store"), "swarm": ()}
+USERS = {"gpustack": "GPUStack", "swarm": "the stack of vLLM"}
 
 
 def finding(check: str, result: str, message: str = "", remedy: str = "") -> dict:
@@ -95,14 +109,20 @@ def described(chip: dict) -> bool:
 
 
 def usable_npus(npu: dict, expect: dict) -> dict:
-    """The NPUs that can be given to a container: `count`, `devices` (with the driver's manager nodes), driver `mounts`,
-    and `problems`, sentences that say why the host is not fit to work."""
+    """The NPUs that can be given to a container: `count`, `chip` (the first one's name), `devices` (with the driver's manager nodes),
+    driver `mounts`, and `problems`, sentences that say why the host is not fit to work."""
     chips = [chip for chip in npu.get("chips") or [] if usable(chip, expect["accept_health"])]
     failed = [item for item in _npu_findings(npu, expect) if item["result"] == "fail" and item["check"] not in expect["skip"]]
     problems = [f"{item['message']}. {item['remedy']}" for item in failed]
     nodes = list(dict.fromkeys(chip["device"] for chip in chips))
     managers = [node for node in npu.get("manager_devices") or [] if nodes]
-    return {"count": len(chips), "devices": nodes + managers, "mounts": (npu.get("mounts") or []) if nodes else [], "problems": problems}
+    return {
+        "count": len(chips),
+        "chip": next((chip["name"] for chip in chips), ""),
+        "devices": nodes + managers,
+        "mounts": (npu.get("mounts") or []) if nodes else [],
+        "problems": problems,
+    }
 
 
 def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
@@ -303,7 +323,8 @@ def _ports(host: dict, expect: dict) -> list[dict]:
         if not listener["ours"]:
             process = f"{listener['process']} (pid {listener['pid']})" if listener["process"] else "a process that ended or can't be seen"
             who = f"container {listener['container']}" if listener["container"] else process
-            problems.append((f"port {listener['port']} is taken by {who}; GPUStack needs it", "Stop that, or set another port."))
+            text = f"port {listener['port']} is taken by {who}; {USERS[expect['cluster']]} needs it"
+            problems.append((text, "Stop that, or set another port."))
     return judged("ports", problems)
 
 
@@ -314,7 +335,7 @@ def _holders(host: dict, expect: dict) -> list[dict]:
     for holder in host["npu_holders"]:
         name = holder["container"]
         if holder["via"] == "privileged":
-            text = f"the privileged container {name} can open every NPU; expected GPUStack alone to use them"
+            text = f"the privileged container {name} can open every NPU; expected {USERS[expect['cluster']]} alone to use them"
             found.append(finding("npu_holders", "warn", text, "Let it be if it only watches."))
         else:
             text = f"the container {name} holds NPU {', '.join(str(npu) for npu in holder['npus'])}; an NPU serves one container"
@@ -397,24 +418,41 @@ def _store_settings(groups: dict, settings: dict, hosts: list[str]) -> list[tupl
 
 def inventory_findings(play: list[str], groups: dict, hostvars: Any, settings: dict) -> list[tuple[str, dict]]:
     """What the inventory itself has wrong with hosts of the play, be it against hosts that --limit leaves out: (host, finding)."""
-    hosts = list(
-        dict.fromkeys(host for group in ("gpustack_server", "gpustack_worker", "gpustack_store") for host in groups.get(group, []))
-    )
+    cluster = settings["cluster"]
+    hosts = list(dict.fromkeys(host for group in GROUPS[cluster] for host in groups.get(group, [])))
     found: list[tuple[str, dict]] = []
-    servers = groups.get("gpustack_server", [])
-    if len(servers) != 1:
-        text = f"the group gpustack_server holds {', '.join(servers) or 'no host'}; expected exactly one"
-        found += [(host, finding("inventory", "fail", text, "Correct the inventory.")) for host in servers or hosts]
+    if cluster == "swarm":
+        found += [(host, item) for item in swarm_groups_problems(groups) for host in hosts]
+    else:
+        servers = groups.get("gpustack_server", [])
+        if len(servers) != 1:
+            text = f"the group gpustack_server holds {', '.join(servers) or 'no host'}; expected exactly one"
+            found += [(host, finding("inventory", "fail", text, "Correct the inventory.")) for host in servers or hosts]
+        names = {host: _setting(hostvars, host, "gpustack_worker_name", host) for host in groups.get("gpustack_worker", [])}
+        found += _shared(names, "worker_name", "fail", "gpustack_worker_name", "Give each worker a name of its own.")
     found += _store_settings(groups, settings, hosts)
     own = dict(zip(hosts, addresses(hosts, hostvars)))
     found += _shared(own, "address", "fail", "gpustack_address", "Give each host an address of its own.")
-    names = {host: _setting(hostvars, host, "gpustack_worker_name", host) for host in groups.get("gpustack_worker", [])}
-    found += _shared(names, "worker_name", "fail", "gpustack_worker_name", "Give each worker a name of its own.")
     for host, address in own.items():
         if len(hosts) > 1 and _is_loopback(address):
             text = f"gpustack_address is {address}, which other hosts cannot reach"
             found.append((host, finding("address", "fail", text, "Set gpustack_address to the one that they use.")))
     return [(host, item) for host, item in found if host in play or item["check"] == "inventory"]
+
+
+def swarm_groups_problems(groups: dict) -> list[dict]:
+    """What is wrong with the groups of a Swarm: an even number of managers bears no more failures than one less, and votes can tie."""
+    managers = groups.get("docker_swarm_manager", [])
+    both = [host for host in managers if host in groups.get("docker_swarm_worker", [])]
+    problems = []
+    if len(managers) % 2 == 0:
+        found = f"{len(managers)} hosts" if managers else "no host"
+        text = f"the group docker_swarm_manager holds {found}; expected an odd number, such as 1, 3 or 5"
+        problems.append((text, "Move a host between docker_swarm_manager and docker_swarm_worker."))
+    if both:
+        text = f"{', '.join(both)} are both in docker_swarm_manager and docker_swarm_worker; expected one of them"
+        problems.append((text, "A manager works, too: remove it from docker_swarm_worker."))
+    return [finding("inventory", "fail", *problem) for problem in problems]
 
 
 def _shared(values: dict, check: str, result: str, what: str, remedy: str) -> list[tuple[str, dict]]:
@@ -526,7 +564,7 @@ def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: d
     warnings = [(host, item) for host, item in problems if item["result"] == "warn"]
     failing = {host for host, _item in failures}
     bad = [host for host in hosts if host in failing]
-    vital = [host for host in bad if host in groups.get("gpustack_server", []) + groups.get("gpustack_store", [])]
+    vital = [host for host in bad if any(host in groups.get(group, []) for group in VITAL[settings["cluster"]])]
     inventory_bad = any(item["check"] == "inventory" for _host, item in failures)
     stop = bool(bad) and (not settings["continue"] or inventory_bad or bool(vital))
     return {
@@ -638,7 +676,7 @@ def _unknown_variables(hosts: list[str], hostvars: Any, known: list[str]) -> lis
     """A variable that begins like the collection's own and is none of them is most often a slip, and would silently do nothing."""
     found = []
     for host in hosts:
-        names = {name for name in hostvars[host] if name.startswith(("gpustack_", "ascend_driver_check_", "nfs_server_", "nfs_client_"))}
+        names = {name for name in hostvars[host] if name.startswith(PREFIXES)}
         for name in sorted(names - set(known)):
             near = difflib.get_close_matches(name, known, 1)
             text = f"{name} is no variable of this collection"
@@ -663,5 +701,5 @@ class FilterModule:
     def filters(self) -> dict:
         return {
             function.__name__: function
-            for function in (usable_npus, host_findings, addresses, firewall_probes, preflight_summary, spec_variables)
+            for function in (usable_npus, host_findings, addresses, firewall_probes, preflight_summary, spec_variables, swarm_groups_problems)
         }

@@ -25,6 +25,8 @@ LABEL_VERSION = "ascend.gpustack.version"
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)\Z")
 _DAVINCI = re.compile(r"/dev/davinci(\d+)\Z")
+LABEL_STACK = "com.docker.stack.namespace"
+_CLAIM = "DOCKER_RESOURCE_NPU"
 _PLAIN_RUNTIMES = ("", "runc", "crun", "io.containerd.runc.v2", "io.containerd.runtime.v1.linux")
 
 
@@ -193,6 +195,11 @@ def find(containers: Iterable[dict[str, Any]], name: str) -> dict[str, Any] | No
     return next((container for container in containers if name_of(container) == name), None)
 
 
+def is_ours(container: dict[str, Any], name: str | None, stack: str | None) -> bool:
+    """Whether a container is the one of that name, or of a service of that Swarm stack."""
+    return name_of(container) == name or (bool(stack) and labels_of(container).get(LABEL_STACK) == stack)
+
+
 def summary(container: dict[str, Any]) -> dict[str, Any]:
     """What may be told of a container; its arguments and environment may not."""
     state, config = container.get("State") or {}, container.get("Config") or {}
@@ -225,9 +232,9 @@ def held_npus(container: dict[str, Any], npus_of_host: Iterable[int]) -> tuple[l
     devices = sorted({int(match.group(1)) for match in map(_DAVINCI.match, paths) if match})
     if devices or host_config.get("Runtime", "") in _PLAIN_RUNTIMES:
         return devices, "devices"
-    environment = (container.get("Config") or {}).get("Env") or []
-    values = [entry.partition("=")[2] for entry in environment if entry.startswith("ASCEND_VISIBLE_DEVICES=")]
-    return visible_devices(values[-1] if values else ""), "environment"
+    # Of several values for one name the last counts; what Swarm allotted comes before what the container names.
+    values = dict(entry.partition("=")[::2] for entry in (container.get("Config") or {}).get("Env") or [])
+    return visible_devices(values.get(_CLAIM) or values.get("ASCEND_VISIBLE_DEVICES", "")), "environment"
 
 
 def visible_devices(text: str) -> list[int]:

@@ -297,7 +297,9 @@ def container_of(proc: str, pid: int, containers: list[dict[str, Any]]) -> dict[
     return by_pid.get(process.pid) if process else None
 
 
-def listeners(proc: str, ports: list[int], containers: list[dict[str, Any]], ours: str) -> list[dict[str, Any]]:
+def listeners(
+    proc: str, ports: list[int], containers: list[dict[str, Any]], ours: str | None, stack: str | None = None
+) -> list[dict[str, Any]]:
     """One entry for each of ports that is listened on; of several listeners on one port a foreign one comes first."""
     sockets = [
         (port, inode) for name in ("tcp", "tcp6") for port, inode in listening_inodes(read_text(f"{proc}/net/{name}")) if port in ports
@@ -305,36 +307,39 @@ def listeners(proc: str, ports: list[int], containers: list[dict[str, Any]], our
     owners = socket_owners(proc, [inode for _port, inode in sockets])
     entries: dict[int, dict[str, Any]] = {}
     for port, inode in sockets:
-        entry = _listener(proc, port, owners.get(inode), containers, ours)
+        entry = _listener(proc, port, owners.get(inode), containers, ours, stack)
         if port not in entries or (entries[port]["ours"] and not entry["ours"]):
             entries[port] = entry
     return [entries[port] for port in sorted(entries)]
 
 
-def _listener(proc: str, port: int, pid: int | None, containers: list[dict[str, Any]], ours: str) -> dict[str, Any]:
+def _listener(
+    proc: str, port: int, pid: int | None, containers: list[dict[str, Any]], ours: str | None, stack: str | None
+) -> dict[str, Any]:
     process = read_process(proc, pid) if pid is not None else None
     container = container_of(proc, pid, containers) if pid is not None else None
     if process and process.name == "docker-proxy":
         publishers = (each for each in containers if port in docker_cli.published_ports(each))
         container = next(filter(docker_cli.is_running, publishers), None)
-    name = docker_cli.name_of(container) if container else None
     return {
         "port": port,
         "pid": pid,
         "process": process.name if process else None,
-        "container": name,
-        "ours": name == ours,
+        "container": docker_cli.name_of(container) if container else None,
+        "ours": bool(container) and docker_cli.is_ours(container, ours, stack),
     }
 
 
 # Containers, names
 
 
-def npu_holders(containers: list[dict[str, Any]], ours: str, npus_of_host: list[int]) -> list[dict[str, Any]]:
+def npu_holders(
+    containers: list[dict[str, Any]], ours: str | None, npus_of_host: list[int], stack: str | None = None
+) -> list[dict[str, Any]]:
     holders = []
     for container in containers:
         npus, via = docker_cli.held_npus(container, npus_of_host)
-        if npus and docker_cli.is_running(container) and docker_cli.name_of(container) != ours:
+        if npus and docker_cli.is_running(container) and not docker_cli.is_ours(container, ours, stack):
             holders.append({"container": docker_cli.name_of(container), "npus": npus, "via": via})
     return sorted(holders, key=lambda holder: holder["container"])
 

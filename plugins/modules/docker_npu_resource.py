@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: docker_npu_resource
 short_description: Make a host's NPUs a resource of Docker Swarm
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Adds each NPU to C(node-generic-resources) of Docker's C(daemon.json), and makes a runtime the default one that gives
     containers the NPUs which Swarm allots to them. Swarm itself gives its tasks no devices.
@@ -38,6 +38,10 @@ options:
     description: Docker's settings.
     type: path
     default: /etc/docker/daemon.json
+  environment:
+    description: Variables that the running engine is to have; one that it lacks makes RV(restart) true. They are not set here.
+    type: dict
+    default: {}
   timeout:
     description: Seconds that each command of Docker may take.
     type: int
@@ -74,6 +78,7 @@ containers:
 
 import json
 import os
+import pathlib
 import re
 import tempfile
 from typing import Any
@@ -115,7 +120,7 @@ def validate(runner: Runner, draft: str, path: str, timeout: float) -> str | Non
 
 
 def in_force(runner: Runner, settings: dict[str, Any], timeout: float) -> bool:
-    """Whether the running engine has the runtime and the resources of the settings. One that does not run takes them when it starts."""
+    """Whether the running engine has the runtimes and the resources of the settings. One that does not run takes them when it starts."""
     result = runner(["docker", "info", "--format", "{{json .}}"], timeout)
     try:
         info = json.loads(result.stdout)
@@ -126,8 +131,17 @@ def in_force(runner: Runner, settings: dict[str, Any], timeout: float) -> bool:
     specs = [entry.get("NamedResourceSpec") or {} for entry in info.get("GenericResources") or []]
     live = sorted(f"{spec.get('Kind')}={spec.get('Value')}" for spec in specs if spec.get("Kind") == docker_daemon.KIND)
     wanted = sorted(entry for entry in settings.get("node-generic-resources") or [] if entry.startswith(f"{docker_daemon.KIND}="))
-    ours = docker_daemon.RUNTIME in (info.get("Runtimes") or {})
-    return live == wanted and ours == (docker_daemon.RUNTIME in (settings.get("runtimes") or {}))
+    return live == wanted and info.get("DefaultRuntime", "runc") == settings.get("default-runtime", "runc")
+
+
+def has_variables(wanted: dict[str, str], pid_file: str = "/var/run/docker.pid", proc: str = "/proc") -> bool:
+    """Whether the running engine was started with these variables; true of one that does not run."""
+    try:
+        pid = pathlib.Path(pid_file).read_text(encoding="utf-8").strip()
+        found = pathlib.Path(proc, pid, "environ").read_bytes().split(b"\0")
+    except OSError:
+        return True
+    return all(f"{name}={value}".encode() in found for name, value in wanted.items())
 
 
 def write(module: AnsibleModule, runner: Runner, path: str, text: str, check_mode: bool) -> str | None:
@@ -160,6 +174,7 @@ def main() -> None:
             "npus": {"type": "list", "elements": "int", "default": []},
             "runtime": {"type": "path", "required": True},
             "path": {"type": "path", "default": "/etc/docker/daemon.json"},
+            "environment": {"type": "dict", "default": {}},
             "timeout": {"type": "int", "default": 20},
         },
         supports_check_mode=True,
@@ -187,7 +202,7 @@ def main() -> None:
         containers = []
     module.exit_json(
         changed=changed,
-        restart=not in_force(run, wanted, timeout),
+        restart=not (in_force(run, wanted, timeout) and has_variables(module.params["environment"])),
         containers=sorted(docker_cli.name_of(each) for each in containers if docker_cli.is_running(each)),
         diff={"before_header": path, "after_header": path, "before": before, "after": after},
     )

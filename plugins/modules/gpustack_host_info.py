@@ -23,6 +23,9 @@ options:
     description: The name of the GPUStack container.
     type: str
     default: gpustack
+  stack:
+    description: A Swarm stack whose containers count as the cluster's own, as O(container) does.
+    type: str
   config_path:
     description: GPUStack's configuration file on the host.
     type: path
@@ -234,7 +237,7 @@ data:
       description: What GPUStack knows this data's worker by; null before a worker has run on it.
       type: str
 npu_holders:
-  description: Running containers other than O(container) that were given NPUs; none when Docker gives no answer.
+  description: Running containers other than O(container) and those of O(stack) that were given NPUs; none when Docker gives no answer.
   returned: unless O(store_only) is set
   type: list
   elements: dict
@@ -247,7 +250,7 @@ npu_holders:
       type: list
       elements: int
     via:
-      description: V(devices), V(environment) (C(ASCEND_VISIBLE_DEVICES)) or V(privileged), which is given all.
+      description: V(devices), V(environment) (C(DOCKER_RESOURCE_NPU) of Swarm, C(ASCEND_VISIBLE_DEVICES)) or V(privileged), which is given all.
       type: str
 config:
   description: The file O(config_path).
@@ -332,7 +335,7 @@ listeners:
       description: The container that it belongs to, or that publishes the port.
       type: str
     ours:
-      description: Whether that is O(container).
+      description: Whether that is O(container), or of O(stack).
       type: bool
 firewalld:
   description: The service firewalld; all null where systemd does not answer.
@@ -450,11 +453,12 @@ def _of_containers(
     running = sorted(docker_cli.name_of(each) for each in known if docker_cli.is_running(each))
     arguments = host_facts.docker_arguments(places.proc, places.docker_pid)
     settings = host_facts.daemon_settings(arguments, places.docker_config)
-    holders = host_facts.npu_holders(known, ours, host_facts.npu_nodes(places.dev))
+    stack = parameters["stack"]
+    holders = host_facts.npu_holders(known, ours, host_facts.npu_nodes(places.dev), stack)
     return {
         "container": docker_cli.summary(present) if present else None,
         "npu_holders": holders,
-        "listeners": host_facts.listeners(places.proc, parameters["ports"], known, ours),
+        "listeners": host_facts.listeners(places.proc, parameters["ports"], known, ours, stack),
         "docker_chain": host_facts.docker_chain(runner, engine, settings, None if containers is None else running, parameters["timeout"]),
     }
 
@@ -497,6 +501,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "container": {"type": "str", "default": "gpustack"},
+            "stack": {"type": "str"},
             "config_path": {"type": "path", "default": "/etc/gpustack/config.yaml"},
             "data_volume": {"type": "str"},
             "store_path": {"type": "path"},

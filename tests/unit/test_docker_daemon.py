@@ -10,8 +10,10 @@ import subprocess
 
 import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils import docker_daemon
+from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
+from ansible_collections.ascend.gpustack.plugins.modules import docker_npu_resource
 
-FILES = pathlib.Path(__file__).resolve().parents[2] / "roles/docker_swarm/files"
+FILES = pathlib.Path(__file__).resolve().parents[2] / "roles/docker_swarm/files/runtime"
 WRAPPER = "/usr/local/lib/gpustack/npu-runtime"
 PATH = "/etc/docker/daemon.json"
 FOREIGN = {"registry-mirrors": ["https://mirror.example.com"], "log-opts": {"max-size": "100m"}}
@@ -72,6 +74,52 @@ def test_settings_that_cannot_be_built_upon_are_refused_by_what_is_wrong(text, w
     with pytest.raises(docker_daemon.SettingsError) as refusal:
         with_npus(docker_daemon.parse(text, PATH))
     assert words in str(refusal.value) and PATH in str(refusal.value)
+
+
+def runner(**answers):
+    """dockerd and docker, by the first option after their names; what is not given fails."""
+    return lambda argv, timeout: answers.get(argv[1].lstrip("-"), Result(1, stderr="no answer"))
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        (Result(0, "Docker version 26.1.5, build 411e817"), None),
+        (Result(0, "Docker version 23.0.0, build 1"), None),
+        (Result(0, "Docker version 20.10.24, build 1"), "Docker Engine is 20.10, which can't try its settings before it takes them; expected 23.0"),
+        (Result(127, stderr="dockerd: not found"), "dockerd does not tell its version (no answer)"),
+    ],
+)
+def test_engine_that_cannot_try_its_settings_is_refused(version, words):
+    problem = docker_npu_resource.engine_problem(runner(version=version), 5)
+    assert problem is None if words is None else words in problem
+
+
+def test_running_engine_that_has_other_settings_is_to_be_restarted():
+    def info(resources: list[str], default: str) -> Result:
+        specs = [{"NamedResourceSpec": dict(zip(("Kind", "Value"), entry.split("=")))} for entry in resources]
+        return Result(0, json.dumps({"ServerVersion": "26.1.5", "GenericResources": specs, "DefaultRuntime": default}))
+
+    def in_force(answer: Result) -> bool:
+        return docker_npu_resource.in_force(runner(info=answer), with_npus(FOREIGN), 5)
+
+    both = ["NPU=Ascend910-1", "NPU=Ascend910-0", "FPGA=one"]
+    assert in_force(info(both, docker_daemon.RUNTIME))
+    assert not in_force(info(both[:1], docker_daemon.RUNTIME))
+    assert not in_force(info(both, "runc"))
+    assert in_force(Result(1, '{"ServerErrors": ["no daemon"]}')), "it takes them when it starts"
+    assert docker_npu_resource.in_force(runner(info=info([], "runc")), FOREIGN, 5)
+
+
+def test_running_engine_without_a_variable_is_to_be_restarted(tmp_path):
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/environ").write_bytes(b"PATH=/bin\0OFFLINE=1\0")
+    (tmp_path / "pid").write_text("7\n")
+    given = {"pid_file": str(tmp_path / "pid"), "proc": str(tmp_path)}
+    assert docker_npu_resource.has_variables({"OFFLINE": "1"}, **given)
+    assert docker_npu_resource.has_variables({}, **given)
+    assert not docker_npu_resource.has_variables({"OFFLINE": "0"}, **given)
+    assert docker_npu_resource.has_variables({"OFFLINE": "0"}, str(tmp_path / "none"))
 
 
 class Host:

@@ -105,8 +105,17 @@ def test_hand_made_container_is_replaced_and_what_is_kept_is_said():
     assert result["backup"]
 
 
-def refusals(version="0.7.1", **host) -> list[str]:
-    return gpustack.node_refusals({**HOST, **host}, version, "/data/models", "gpustack", "atlas1")
+def refusals(version="0.7.1", works=True, **host) -> list[str]:
+    return gpustack.node_refusals({"npu_holders": [], **HOST, **host}, version, "/data/models", "gpustack", "atlas1", works)
+
+
+def test_npus_that_another_container_holds_are_not_given_to_gpustack_too():
+    holders = [{"container": "vllm_qwen.x.y", "npus": [0, 1], "via": "environment"}, {"container": "watch", "npus": [0], "via": "privileged"}]
+    assert refusals(npu_holders=holders) == [
+        "atlas1: the container vllm_qwen.x.y holds NPU 0, 1; expected GPUStack alone to use them. "
+        "Stop it, of a Swarm its service: an NPU serves one container."
+    ]
+    assert refusals(npu_holders=holders, works=False) == []
 
 
 def test_fit_host_is_not_refused():

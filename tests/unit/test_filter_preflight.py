@@ -29,6 +29,7 @@ HOST = {
     "container": None,
 }
 EXPECT = {
+    "cluster": "gpustack",
     "worker": True,
     "address": "172.16.33.106",
     "container": "gpustack",
@@ -314,6 +315,7 @@ def summary(reports: dict[str, list], groups=None, settings=None, **hostvars) ->
     variables = {host: {"ascend_driver_check_report": reports.get(host, []), **hostvars.get(host, {})} for host in [*hosts, *hostvars]}
     known = [f"gpustack_{name}" for name in ("port", "address", "worker_name", "worker_config")] + ["ascend_driver_check_report"]
     given = {"skip": [], "known": known, "continue": False, "limit": "", "store_type": "external", "multi_node": False}
+    given = {"cluster": "gpustack", **given}
     return preflight.preflight_summary(hosts, variables, groups, {**given, **(settings or {})})
 
 
@@ -406,6 +408,37 @@ def test_no_server_or_two_are_refused():
     assert found["stop"]
     assert told_of_inventory(found) == [
         "FAIL [inventory] atlas1, atlas2: the group gpustack_server holds atlas1, atlas2; expected exactly one. Correct the inventory."
+    ]
+
+
+def test_managers_of_a_swarm_are_an_odd_number_and_no_workers_of_it_besides():
+    def swarm(*managers: str, workers=("atlas4",)) -> list[str]:
+        groups = {"docker_swarm_manager": list(managers), "docker_swarm_worker": list(workers)}
+        return told_of_inventory(summary({"atlas1": []}, groups=groups, settings={"cluster": "swarm"}))
+
+    assert swarm("atlas1") == swarm("atlas1", "atlas2", "atlas3") == []
+    assert swarm("atlas1", "atlas2")[0].startswith(
+        "FAIL [inventory] atlas1, atlas2, atlas4: the group docker_swarm_manager holds 2 hosts; expected an odd number, such as 1, 3 or 5. "
+    )
+    assert "holds no host" in swarm()[0]
+    assert "atlas1 are both in docker_swarm_manager and docker_swarm_worker" in swarm("atlas1", workers=["atlas1"])[0]
+
+
+def test_stack_of_vllm_needs_its_ports_and_npus_for_itself():
+    host = changed(
+        HOST,
+        npu_holders=[{"container": "gpustack", "npus": [0, 1], "via": "devices"}],
+        listeners=[{"port": 8001, "process": "python3", "pid": 7, "container": None, "ours": False}],
+    )
+    assert told(host, cluster="swarm") == [
+        ("ports", "fail", "port 8001 is taken by python3 (pid 7); the stack of vLLM needs it"),
+        ("npu_holders", "fail", "the container gpustack holds NPU 0, 1; an NPU serves one container"),
+    ]
+    kept = {"__docker_swarm_problems": ["its settings are broken."], "__vllm_stack_problems": ["two services have port 8001."]}
+    found = summary({"atlas1": []}, {"docker_swarm_manager": ["atlas1"]}, {"cluster": "swarm"}, atlas1=kept)
+    assert found["verdict"].splitlines()[1:] == [
+        "FAIL [docker_settings] atlas1: its settings are broken.",
+        "FAIL [services] atlas1: two services have port 8001.",
     ]
 
 

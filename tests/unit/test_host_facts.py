@@ -346,6 +346,17 @@ def test_npus_held_by_other_running_containers_are_named():
     ]
 
 
+def test_npus_that_swarm_allotted_are_held_by_its_task_and_are_the_stacks_own():
+    task = container(OTHER, "vllm_qwen.x.y", 80, Runtime="gpustack-npu")
+    task["Config"] = {
+        "Env": ["ASCEND_VISIBLE_DEVICES=7", "DOCKER_RESOURCE_NPU=Ascend910-0,Ascend910-3"],
+        "Labels": {"com.docker.stack.namespace": "vllm"},
+    }
+    assert host_facts.npu_holders([task], "gpustack", [0, 1]) == [{"container": "vllm_qwen.x.y", "npus": [0, 3], "via": "environment"}]
+    assert host_facts.npu_holders([task], "", [0, 1], "vllm") == []
+    assert host_facts.npu_holders([task], "", [0, 1], "other") != []
+
+
 @pytest.mark.parametrize(
     ("name", "results", "expected"),
     [
@@ -367,6 +378,7 @@ PARAMETERS = {
     "config_path": "/none/config.yaml",
     "data_volume": "gpustack-data",
     "store_only": False,
+    "stack": None,
     "store_path": "/data/models",
     "image": "gpustack/gpustack:v0.7.1-npu",
     "ports": [8080],
