@@ -17,10 +17,11 @@ MODEL = re.compile(r"[A-Za-z0-9/._][A-Za-z0-9/._:@+-]*")
 NAME = re.compile(r"[A-Za-z0-9_.:-]+")
 
 HEADER_BYTES = 65536  # of the one buffer that has to take a whole request
-CONNECTIONS = 2000  # a copy of each unanswered request is kept, a buffer large
+CONNECTIONS = 2000  # of clients; a copy of each unanswered request is kept, a buffer large
+STATISTICS_CONNECTIONS = 100  # those come on top, so that clients who take all do not hide what they do
 THREADS = 4  # each has buffers of its own, and on large hosts there would be 64
 
-# What HAProxy itself answers with when something goes wrong; all others are refusals of the frontend.
+# What HAProxy answers with by itself; the frontend has refusals of its own.
 FAILURES = {
     400: "The request is no valid HTTP.",
     408: "The request did not arrive in time.",
@@ -82,10 +83,10 @@ def gateway_config(services: list[dict], hosts: list[dict], settings: dict) -> s
         models.setdefault(service["served_name"], []).append(service)
     interval = settings["check_interval_s"]
     defaults = DEFAULTS.format(interval=interval, check=max(1, interval - 1))
-    defaults += "".join(f"    http-error status {status} {_body(_error(text, 'server_error'))}\n" for status, text in FAILURES.items())
+    defaults += "".join(f"    http-error {_error(status, text)}\n" for status, text in FAILURES.items())
     return "\n".join(
         [
-            GLOBAL.format(threads=THREADS, connections=CONNECTIONS, buffer=settings["max_body"] + HEADER_BYTES),
+            GLOBAL.format(threads=THREADS, connections=CONNECTIONS + STATISTICS_CONNECTIONS, buffer=settings["max_body"] + HEADER_BYTES),
             defaults,
             _frontend(models, settings),
             STATISTICS.format(port=settings["stats_port"]),
@@ -108,49 +109,44 @@ def _check(value: str, allowed: re.Pattern, what: str, expected: str, remedy: st
         raise AnsibleFilterError(f"{what} is {value!r}, which the gateway can't take; expected {expected}. {remedy}")
 
 
-def _error(message: str, kind: str, param: str | None = None, code: str | None = None) -> dict:
-    """As OpenAI's API words an error."""
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+def _json(status: int, content: dict) -> str:
+    return f"status {status} content-type application/json string '{json.dumps(content)}'"
 
 
-def _body(content: dict) -> str:
-    return f"content-type application/json string '{json.dumps(content)}'"
+def _error(status: int, message: str, code: str | None = None, param: str | None = None) -> str:
+    """An answer as OpenAI's API words an error."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return _json(status, {"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
 def _frontend(models: dict[str, list[dict]], settings: dict) -> str:
-    def refuse(status: int, message: str, condition: str, param: str | None = None, code: str | None = None, header: str = "") -> str:
-        body = _body(_error(message, "invalid_request_error", param, code))
-        return f"http-request return status {status} {body}{header} {condition}"
-
-    names = ", ".join(models)
+    expected = f"expected one of: {', '.join(models)}"
     limit = settings["max_body"]
-    too_large = f"The request body is larger than {limit} bytes, the limit of this gateway (vllm_stack_max_body)."
-    model_list = {"object": "list", "data": [{"id": name, "object": "model", "created": 0, "owned_by": "vllm"} for name in models]}
-    tls = f" ssl crt {CERTIFICATE} ssl-min-ver TLSv1.2 alpn http/1.1" if settings["tls"] else ""
-    key = refuse(
-        401,
-        "The API key is missing or wrong.",
-        f"unless {{ req.fhdr(authorization) -m str -f {KEYS} }}",
-        code="invalid_api_key",
-        header=" hdr WWW-Authenticate Bearer",
-    )
+    no_model, unknown = f"The body is no JSON with a model; {expected}", f"The model is not served here; {expected}"
+    large = f"The request body is larger than {limit} bytes, the limit of this gateway (vllm_stack_max_body)."
+    too_large = f"http-request return {_error(413, large, 'request_too_large')} if {{ req.body_size gt {limit} }}"
+    listed = {"object": "list", "data": [{"id": name, "object": "model", "created": 0, "owned_by": "vllm"} for name in models]}
     lines = [
-        f"bind *:{settings['port']}{tls}",
+        f"bind *:{settings['port']}" + (f" ssl crt {CERTIFICATE} ssl-min-ver TLSv1.2 alpn http/1.1" if settings["tls"] else ""),
+        f"maxconn {CONNECTIONS}",
         "monitor-uri /health",
-        *([key] if settings["api_key"] else []),
-        f"http-request return status 200 {_body(model_list)} if METH_GET {{ path /v1/models }}",
-        refuse(404, "This gateway takes GET /v1/models and POST below /v1/", "unless METH_POST { path_beg /v1/ }"),
-        # Once by the announced length, before the upload; once more for a body in chunks, which has none.
-        refuse(413, too_large, f"if {{ req.body_size gt {limit} }}", code="request_too_large"),
+    ]
+    if settings["api_key"]:
+        refusal = _error(401, "The API key is missing or wrong.", "invalid_api_key")
+        lines.append(f"http-request return {refusal} hdr WWW-Authenticate Bearer unless {{ req.fhdr(authorization) -m str -f {KEYS} }}")
+    lines += [
+        f"http-request return {_json(200, listed)} if METH_GET {{ path /v1/models }}",
+        f"http-request return {_error(404, 'Expected GET /v1/models or POST below /v1/.')} unless METH_POST {{ path_beg /v1/ }}",
+        too_large,  # by the length that is announced, before the upload
         "http-request wait-for-body time 2m",
-        refuse(413, too_large, f"if {{ req.body_size gt {limit} }}", code="request_too_large"),
+        too_large,  # of a body in chunks, whose length is not announced
         "http-request set-var(txn.model) req.body,json_query('$.model')",
-        # HAProxy gives no string that has \\/ in it, which is how PHP writes each slash.
+        # HAProxy gives no string that has \/ in it, which is how PHP writes each slash.
         r"""http-request set-var(txn.model) 'req.body,regsub("\\\\/",/,g),json_query("$.model")' unless { var(txn.model) -m found }""",
         "http-request capture var(txn.model) len 64",
-        refuse(400, f"The body is no JSON with a model; expected one of: {names}", "unless { var(txn.model) -m found }", "model"),
+        f"http-request return {_error(400, no_model, param='model')} unless {{ var(txn.model) -m found }}",
         *(f"acl served var(txn.model) -m str {model}" for model in models),
-        refuse(404, f"The model is not served here; expected one of: {names}", "unless served", "model", "model_not_found"),
+        f"http-request return {_error(404, unknown, 'model_not_found', 'model')} unless served",
         *(f"use_backend {own[0]['name']} if {{ var(txn.model) -m str {model} }}" for model, own in models.items()),
     ]
     return "".join(f"{line}\n" for line in ["frontend gateway", *(f"    {line}" for line in lines)])
