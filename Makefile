@@ -97,6 +97,10 @@ python39: venv ## the same of modules alone, on the oldest Python that they run 
 sanity: venv ## ansible-test sanity
 	@tests/sanity/run 2>&1 | grep -Ev '^(Collecting|Downloading|  Downloading|Installing|Successfully|Using cached)|━'
 
+.PHONY: gateway
+gateway: venv ## the gateway's settings in the real HAProxy, before stand-ins of vLLM
+	@tests/gateway/run
+
 .PHONY: molecule
 molecule: venv $(SCENARIOS:%=molecule-%) ## every scenario on the simulated servers
 	@$(TEST_LAB) lab/lab down
@@ -117,7 +121,7 @@ molecule-vm_%: vm-lab
 
 .PHONY: test
 test: venv ## all of it; prints what each part took, and leaves nothing behind
-	@tests/run lint unit python39 sanity lab $(filter-out molecule-vm_%,$(SCENARIOS:%=molecule-%)) vm-lab $(filter molecule-vm_%,$(SCENARIOS:%=molecule-%))
+	@tests/run lint unit python39 sanity gateway lab $(filter-out molecule-vm_%,$(SCENARIOS:%=molecule-%)) vm-lab $(filter molecule-vm_%,$(SCENARIOS:%=molecule-%))
 
 .PHONY: lab
 lab: ## the servers' images for the tests, and empty servers

@@ -21,6 +21,14 @@ from lablib import engine, shell
 from lablib.settings import LABEL, PERSONAS, SOURCE, Lab
 
 GPUSTACK_VERSIONS = ("0.7.1", "0.7.0")
+# A shell, as the image of that name has one; and its users.
+HAPROXY = (
+    "--variant=extract",
+    "--include=haproxy,dash",
+    "--extract-hook=mkdir -p $1/run $1/usr/local/etc/haproxy $1/var/lib/haproxy",
+    "--extract-hook=printf 'root:x:0:0::/root:/bin/sh\\nhaproxy:x:99:99::/var/lib/haproxy:/usr/sbin/nologin\\n' >$1/etc/passwd",
+    "--extract-hook=printf 'root:x:0:\\nhaproxy:x:99:\\n' >$1/etc/group",
+)
 PARTIAL = ".partial"
 DEBIAN_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 CGROUP_V1 = not pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists()
@@ -148,7 +156,7 @@ def pip_settings() -> str:
 
 
 def seed_path(lab: Lab) -> pathlib.Path:
-    return lab.cache / f"seed-{key(SOURCE / 'gpustack', *GPUSTACK_VERSIONS)}"
+    return lab.cache / f"seed-{key(SOURCE / 'gpustack', SOURCE / 'vllm', *GPUSTACK_VERSIONS, *HAPROXY)}"
 
 
 def seed_builder(lab: Lab) -> str:
@@ -157,27 +165,42 @@ def seed_builder(lab: Lab) -> str:
 
 
 def seed(lab: Lab, host: str) -> pathlib.Path:
-    """A folder with the data of a Docker Engine that has the GPUStack images: what is copied, and layers to share."""
+    """A folder with the data of a Docker Engine that has the images: what is copied, and layers to share."""
     target = seed_path(lab)
     if target.exists():
         return target
-    with shell.stage("build the GPUStack images"), partial(target) as path:
+    haproxy = haproxy_tree(lab)
+    with shell.stage("build the GPUStack and vLLM images"), partial(target) as path:
         path.mkdir()
         packages = (SOURCE / "gpustack" / "packages").read_text(encoding="utf-8")
         names = ",".join(line for line in shell.lines(packages) if not line.startswith("#"))
         mmdebstrap("gpustack", "mmdebstrap", "--variant=minbase", f"--include={names}", "bookworm", str(path / "base.tar"), lab=lab)
-        build_in_engine(lab, host, path)
+        build_in_engine(lab, host, haproxy, path)
     return target
 
 
-def build_in_engine(lab: Lab, host: str, path: pathlib.Path) -> None:
+def haproxy_path(lab: Lab) -> pathlib.Path:
+    return lab.cache / f"haproxy-{key(*HAPROXY)}"
+
+
+def haproxy_tree(lab: Lab) -> pathlib.Path:
+    """A file system with Debian's HAProxy, as a folder. The caller holds the lock of the images."""
+    target = haproxy_path(lab)
+    if not target.exists():
+        with shell.stage("fetch HAProxy"), partial(target) as path:
+            mmdebstrap("haproxy", "mmdebstrap", *HAPROXY, "bookworm", str(path), lab=lab)
+    return target
+
+
+def build_in_engine(lab: Lab, host: str, haproxy: pathlib.Path, path: pathlib.Path) -> None:
     build = path.with_name(f"gpustack-build{PARTIAL}")
     build.mkdir()
-    shutil.copytree(SOURCE / "gpustack", build / "gpustack")
+    for name in ("gpustack", "vllm"):
+        shutil.copytree(SOURCE / name, build / name)
     (build / "pip.conf").write_text(pip_settings(), encoding="utf-8")
     (build / "pip.conf").chmod(0o600)
     shutil.copy(os.environ.get("PIP_CERT") or ssl.get_default_verify_paths().cafile or DEBIAN_CERTIFICATES, build / "ca.pem")
-    volumes = (f"--volume={build}:/lab-build", f"--volume={path}:/lab-seed")
+    volumes = (f"--volume={build}:/lab-build", f"--volume={haproxy}:/lab-haproxy:ro", f"--volume={path}:/lab-seed")
     words = ("sh", "/lab-build/gpustack/build", *GPUSTACK_VERSIONS[:1], *GPUSTACK_VERSIONS)
     options = ("--rm", "--name", seed_builder(lab), "--label", lab.label, "--network=host", *cgroup_options(lab))
     shell.run("docker", "run", *options, *PRIVILEGES, *volumes, host, *words, log=lab.cache / "build-gpustack.log")
@@ -224,7 +247,7 @@ def mounted() -> set[str]:
 def prune(lab: Lab) -> None:
     """Remove from the cache what is half made or of another time."""
     used = mounted()
-    kept = {tree_path(dataclasses.replace(lab, persona=persona)) for persona in PERSONAS} | {seed_path(lab)}
-    for path in (*lab.cache.glob("host-*"), *lab.cache.glob("seed-*"), *lab.cache.glob(f"*{PARTIAL}")):
+    kept = {tree_path(dataclasses.replace(lab, persona=persona)) for persona in PERSONAS} | {seed_path(lab), haproxy_path(lab)}
+    for path in (path for pattern in ("host-*", "seed-*", "haproxy-*", f"*{PARTIAL}") for path in lab.cache.glob(pattern)):
         if path not in kept and str(path) not in used:
             remove_tree(path)

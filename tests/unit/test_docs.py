@@ -21,7 +21,7 @@ MODULES = {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
 ROLES = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
 GROUPS = {"gpustack_server", "gpustack_worker", "gpustack_store"}
 ARTIFACTS = {"ascend_driver_check", "ascend_driver_check_report", "gpustack_cluster"}
-FILTERS = ["gpustack", "nfs", "preflight"]
+FILTERS = ["gpustack", "nfs", "preflight", "vllm_gateway"]
 PYTHON_TYPES = {"bool": bool, "int": int, "str": str, "path": str, "list": list, "dict": dict}
 
 
