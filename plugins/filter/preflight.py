@@ -13,10 +13,12 @@ import ipaddress
 import pathlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from typing import Any
 
 import yaml
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import addresses, firewall_access
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import setting as _setting
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.store import DEAD_STORE_REMEDY, dead_store
 
 MANAGERS = ("/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc")
@@ -58,13 +60,8 @@ CHECKS = (
     "variables",
     "inventory",
 )
-# How the collection's variables begin
-PREFIXES = ("gpustack_", "ascend_driver_check_", "nfs_server_", "nfs_client_", "docker_swarm_", "vllm_stack_")
-# GPUStack 0.7's own: a worker's API, and what its models are served at
-WORKER_PORT = 10150
-SERVICE_PORTS = "40000-40063"
-# NFS, the port mapper, and mountd where the role nfs_server puts it
-NFS_PORTS = (2049, 111, 20048)
+# How the collection's public variables begin
+FAMILIES = ("gpustack_", "ascend_driver_check_", "nfs_server_", "nfs_client_", "firewalld_configure_", "docker_swarm_", "vllm_stack_")
 # Checks whose findings other roles keep as sentences in a fact
 KEPT_PROBLEMS = (
     ("takeover", "__gpustack_takeover_problems"),
@@ -136,7 +133,7 @@ def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
     findings = []
     if expect["worker"]:
         findings += _npu_findings(npu, expect) + _network(npu, expect)
-    for check in (_docker, _space, _ports, _holders, _clock, _store, _address):
+    for check in (_docker, _chain, _space, _ports, _holders, _clock, _store, _address):
         findings += check(host, expect)
     return [item for item in findings if item["check"] not in expect["skip"]]
 
@@ -299,6 +296,15 @@ def _docker(host: dict, expect: dict) -> list[dict]:
     return [finding("docker", "pass")]
 
 
+def _chain(host: dict, expect: dict) -> list[dict]:
+    # In the other modes the playbook firewall mends it.
+    chain = host["docker_chain"]
+    if expect["firewall"] != "leave" or not host["docker"]["running"] or not chain["managed"] or chain["present"] is not False:
+        return []
+    text = "Docker's chain DOCKER is missing from the nat table, as after a reload of firewalld; expected it for networks of containers"
+    return [finding("firewall", "warn", text, "Run: systemctl restart docker")]
+
+
 def _space(host: dict, expect: dict) -> list[dict]:
     """Room for an image that is yet to come, and for models on a store that is there."""
     found = []
@@ -393,18 +399,6 @@ def _address(host: dict, expect: dict) -> list[dict]:
     return [finding("address", "fail", f"gpustack_address {address} does not resolve on it", "Correct it, or add it to DNS or /etc/hosts.")]
 
 
-def addresses(hosts: Iterable[str], hostvars: Any) -> list[str]:
-    """The cluster's addresses: gpustack_address, else ansible_host, else the inventory's name, of each host."""
-    return [_setting(hostvars, host, "gpustack_address", _setting(hostvars, host, "ansible_host", host)) for host in hosts]
-
-
-def _setting(hostvars: Any, host: str, name: str, default: Any) -> Any:
-    try:
-        return hostvars[host].get(name, default)
-    except KeyError:
-        return default
-
-
 def _store_settings(groups: dict, settings: dict, hosts: list[str]) -> list[tuple[str, dict]]:
     stores = groups.get("gpustack_store", [])
     if settings["store_type"] != "nfs" or len(stores) == 1 or (not stores and settings["store_server"]):
@@ -477,30 +471,27 @@ def _is_loopback(address: str) -> bool:
 def firewall_probes(host: str, hosts: list[str], hostvars: Any, groups: dict, store_type: str) -> list[dict]:
     """The ports that this host is to reach: a worker the server's, the server one of each kind of every worker in the play, and both
     those of the host that exports the store."""
-    server = (groups.get("gpustack_server") or [None])[0]
-    store = (groups.get("gpustack_store") or [None])[0]
+    server, store = cluster.first(groups, "gpustack_server"), cluster.first(groups, "gpustack_store")
     workers = groups.get("gpustack_worker", [])
     found = []
     if host == server:
         others = [each for each in hosts if each in workers and each != server]
         for worker, address in zip(others, addresses(others, hostvars)):
-            ports = (_worker_port(worker, hostvars), int(_service_ports(worker, hostvars).split("-", 1)[0]))
+            ports = [int(port.split("-", 1)[0]) for port in _probed_ports(worker, hostvars, groups)]
             found += [{"host": address, "port": port} for port in ports]
     elif host in workers and server:
-        found.append({"host": addresses([server], hostvars)[0], "port": int(_setting(hostvars, server, "gpustack_port", 8080))})
+        found.append({"host": addresses([server], hostvars)[0], "port": cluster.server_port(server, hostvars)})
     if store_type == "nfs" and store and host != store:
         # NFS 4 needs one port alone.
-        ports = NFS_PORTS[:1] if str(_setting(hostvars, host, "nfs_client_version", "3")).startswith("4") else NFS_PORTS
+        ports = cluster.NFS_MOUNT_PORTS[: 1 if str(_setting(hostvars, host, "nfs_client_version", "3")).startswith("4") else None]
         found += [{"host": addresses([store], hostvars)[0], "port": port} for port in ports]
     return found
 
 
-def _worker_port(host: str, hostvars: Any) -> int:
-    return int(_setting(hostvars, host, "gpustack_worker_config", {}).get("worker_port", WORKER_PORT))
-
-
-def _service_ports(host: str, hostvars: Any) -> str:
-    return str(_setting(hostvars, host, "gpustack_worker_config", {}).get("service_port_range", SERVICE_PORTS))
+def _probed_ports(worker: str, hostvars: Any, groups: dict) -> list[str]:
+    """A worker's API, and what its models are served at."""
+    ports = cluster.worker_ports(worker, hostvars, groups)
+    return [ports["worker_port"], ports["service_port_range"]]
 
 
 def firewall_findings(hosts: list[str], hostvars: Any, groups: dict) -> list[tuple[str, dict]]:
@@ -509,22 +500,22 @@ def firewall_findings(hosts: list[str], hostvars: Any, groups: dict) -> list[tup
     by_address = dict(zip(addresses(hosts, hostvars), hosts))
     found = []
     for host in hosts:
-        closed = [probe for probe in _closed(host, hostvars) if host != server and probe["port"] not in NFS_PORTS]
+        closed = [probe for probe in _closed(host, hostvars) if host != server and probe["port"] not in cluster.NFS_MOUNT_PORTS]
         if closed:
             text = f"it cannot reach port {closed[0]['port']} of the server {server} ({closed[0]['result']})"
             found.append((host, finding("firewall", "fail", text, _opening([f"{closed[0]['port']}/tcp"], f"on {server}"))))
-        closed = [probe for probe in _closed(host, hostvars) if probe["port"] in NFS_PORTS]
+        closed = [probe for probe in _closed(host, hostvars) if probe["port"] in cluster.NFS_MOUNT_PORTS]
         if closed:
             store, ports = groups["gpustack_store"][0], [str(probe["port"]) for probe in closed]
             text = f"it cannot reach port {', '.join(ports)} of the store's host {store} ({closed[0]['result']})"
             found.append((host, finding("firewall", "fail", text, _opening([f"{port}/tcp" for port in ports], f"on {store}"))))
     closed_by_worker = defaultdict(list)
-    for probe in (each for each in _closed(server, hostvars) if each["port"] not in NFS_PORTS):
+    for probe in (each for each in _closed(server, hostvars) if each["port"] not in cluster.NFS_MOUNT_PORTS):
         closed_by_worker[by_address.get(probe["host"], "")].append(probe)
     for host, closed in closed_by_worker.items():
         if host and not _unreachable(host, hostvars):
             ports = " and ".join(f"port {probe['port']}" for probe in closed)
-            needed = [f"{_worker_port(host, hostvars)}/tcp", f"{_service_ports(host, hostvars)}/tcp"]
+            needed = [f"{port}/tcp" for port in _probed_ports(host, hostvars, groups)]
             text = f"{ports} cannot be reached from the server {server} ({closed[0]['result']})"
             found.append((host, finding("firewall", "fail", text, _opening(needed, "there"))))
     return found
@@ -542,7 +533,7 @@ def _unreachable(host: str, hostvars: Any) -> bool:
 def _opening(ports: list[str], where: str) -> str:
     # Not --reload: it takes Docker's chains away.
     command = " ".join(f"--add-port={port}" for port in ports)
-    return f"Run {where}: firewall-cmd {command} && firewall-cmd --runtime-to-permanent; or set gpustack_firewall: disable."
+    return f"Run {where}: firewall-cmd {command} && firewall-cmd --runtime-to-permanent; or set gpustack_firewall: configure."
 
 
 def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: dict) -> dict:
@@ -676,7 +667,7 @@ def _unknown_variables(hosts: list[str], hostvars: Any, known: list[str]) -> lis
     """A variable that begins like the collection's own and is none of them is most often a slip, and would silently do nothing."""
     found = []
     for host in hosts:
-        names = {name for name in hostvars[host] if name.startswith(PREFIXES)}
+        names = {name for name in hostvars[host] if name.startswith(FAMILIES)}
         for name in sorted(names - set(known)):
             near = difflib.get_close_matches(name, known, 1)
             text = f"{name} is no variable of this collection"
@@ -701,5 +692,14 @@ class FilterModule:
     def filters(self) -> dict:
         return {
             function.__name__: function
-            for function in (usable_npus, host_findings, addresses, firewall_probes, preflight_summary, spec_variables, swarm_groups_problems)
+            for function in (
+                usable_npus,
+                host_findings,
+                addresses,
+                firewall_access,
+                firewall_probes,
+                preflight_summary,
+                spec_variables,
+                swarm_groups_problems,
+            )
         }

@@ -366,6 +366,13 @@ def resolve(run: Runner, name: str, timeout: float) -> str | None:
     return (outside or found or [None])[0]
 
 
+def addresses(run: Runner, name: str, timeout: float) -> list[str]:
+    """All addresses of a host name as this host sees it; none where it can't be resolved."""
+    result = run(["getent", "ahosts", "--", name], timeout)
+    lines = result.stdout.splitlines() if result.rc == 0 and not result.timed_out else []
+    return list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
+
+
 def probe_ports(run: Runner, targets: list[dict[str, Any]], timeout: float) -> list[dict[str, Any]]:
     """Each target (host, port) with its result: open, refused (nothing listens there), unreachable, timeout or unresolved."""
     addresses = {name: resolve(run, name, timeout) for name in dict.fromkeys(target["host"] for target in targets)}

@@ -125,7 +125,6 @@ problems:
       172.16.33.0/24(rw,sync,no_root_squash,no_subtree_check)."
 """
 
-import contextlib
 import functools
 import os
 import re
@@ -134,7 +133,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils import host_facts, nfs_exports
+from ansible_collections.ascend.gpustack.plugins.module_utils import host_facts, nfs_exports, text_file
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import RC_NOT_EXECUTABLE, RC_NOT_FOUND, Result, Runner, run
 
 
@@ -189,9 +188,7 @@ class Plan:
 def ask(runner: Runner, timeout: float) -> Host:
     @functools.cache
     def addresses(name: str) -> list[str]:
-        result = runner(["getent", "ahosts", "--", name], timeout)
-        lines = result.stdout.splitlines() if result.rc == 0 and not result.timed_out else []
-        return list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
+        return host_facts.addresses(runner, name, timeout)
 
     return Host(runner, timeout, addresses, lambda name: host_facts.resolve(runner, name, timeout))
 
@@ -310,25 +307,6 @@ def out_of_force(planned: Plan, host: Host, places: Places) -> list[str]:
 # Changing
 
 
-def write(path: str, text: str | None) -> None:
-    """Without text, the file is removed."""
-    if text is None:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(path)
-        return
-    directory, name = os.path.split(path)
-    os.makedirs(directory, mode=0o755, exist_ok=True)
-    # A fixed name, which the next run overwrites, and which exportfs doesn't read.
-    draft = os.path.join(directory, f".{name}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
-        os.fchmod(stream.fileno(), 0o644)
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(draft, path)
-
-
 def exportfs(host: Host) -> Result:
     return host.runner(["exportfs", "-ra"], host.timeout)
 
@@ -359,12 +337,12 @@ def apply(planned: Plan, host: Host, places: Places) -> list[str]:
     """What exportfs has to say, for the notes."""
     changed = planned.text != planned.before
     if changed:
-        write(places.own, planned.text)
+        text_file.write(places.own, planned.text)
     result = exportfs(host)
     problem = failure(result, planned, host, places)
     if problem:
         if changed:
-            write(places.own, planned.before)
+            text_file.write(places.own, planned.before)
             problem += f" {places.own} is as it was before."
         if changed and result.rc != RC_NOT_FOUND and not result.timed_out:
             exportfs(host)

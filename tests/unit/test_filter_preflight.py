@@ -26,6 +26,7 @@ HOST = {
     "clock": {"skew_s": 0.4},
     "store": {"answers": True, "exists": True, "root_fs": False, "source": "172.16.33.106:/data/models"},
     "resolved": {"172.16.33.106": "172.16.33.106"},
+    "docker_chain": {"managed": True, "present": True, "running_containers": []},
     "container": None,
 }
 EXPECT = {
@@ -46,6 +47,7 @@ EXPECT = {
     "accept_health": ["OK"],
     "minimum_driver": "24.1.rc2",
     "gpustack_version": "0.7.1",
+    "firewall": "configure",
     "skip": [],
 }
 
@@ -516,10 +518,10 @@ def test_closed_ports_are_a_finding_of_the_workers_which_can_be_left_out():
     assert found["verdict"].splitlines() == [
         "Preflight found 2 problems on 2 of 3 hosts:",
         "FAIL [firewall] atlas2: it cannot reach port 8080 of the server atlas1 (unreachable). "
-        "Run on atlas1: firewall-cmd --add-port=8080/tcp && firewall-cmd --runtime-to-permanent; or set gpustack_firewall: disable.",
+        "Run on atlas1: firewall-cmd --add-port=8080/tcp && firewall-cmd --runtime-to-permanent; or set gpustack_firewall: configure.",
         "FAIL [firewall] atlas3: port 10150 and port 40000 cannot be reached from the server atlas1 (timeout). "
         "Run there: firewall-cmd --add-port=10150/tcp --add-port=40000-40063/tcp && firewall-cmd --runtime-to-permanent; "
-        "or set gpustack_firewall: disable.",
+        "or set gpustack_firewall: configure.",
         "The others would pass: --limit '!atlas2,!atlas3'",
     ]
 
@@ -530,7 +532,22 @@ def test_closed_nfs_ports_are_named_with_the_host_that_has_to_open_them():
     found = summary({"atlas1": [], "atlas2": [], "atlas3": []}, groups, **{**ADDRESSES, "atlas2": {**ADDRESSES["atlas2"], **seen}})
     assert told_of_inventory(found) == [
         "FAIL [firewall] atlas2: it cannot reach port 111, 20048 of the store's host atlas3 (timeout). Run on atlas3: firewall-cmd "
-        "--add-port=111/tcp --add-port=20048/tcp && firewall-cmd --runtime-to-permanent; or set gpustack_firewall: disable."
+        "--add-port=111/tcp --add-port=20048/tcp && firewall-cmd --runtime-to-permanent; or set gpustack_firewall: configure."
+    ]
+
+
+def test_a_chain_that_a_reload_of_firewalld_took_from_docker_is_named_where_nothing_mends_it():
+    lost = changed(HOST, docker_chain={"managed": True, "present": False, "running_containers": ["gpustack"]})
+    text = "Docker's chain DOCKER is missing from the nat table, as after a reload of firewalld; expected it for networks of containers"
+    assert told(lost, firewall="leave") == [("firewall", "warn", text)]
+    assert [told(lost, firewall=mode) for mode in ("configure", "disable")] == [[], []]
+    unclear = changed(HOST, docker_chain={"managed": True, "present": None, "running_containers": None})
+    unmanaged = changed(lost, docker_chain={"managed": False, "present": False, "running_containers": []})
+    stopped = changed(lost, docker={**HOST["docker"], "running": False, "error": "no answer"})
+    assert [[item for item in told(host, firewall="leave") if item[0] == "firewall"] for host in (unclear, unmanaged, stopped)] == [
+        [],
+        [],
+        [],
     ]
 
 

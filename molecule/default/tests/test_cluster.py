@@ -123,9 +123,12 @@ def test_initial_password_works_as_told(atlas):
     assert json.loads(server.check_output(login))["username"] == "admin"
 
 
-def test_firewalld_is_off_and_docker_has_its_chain(each):
+def test_firewalld_stays_on_with_the_cluster_s_ports_open_and_docker_has_its_chain(each):
     service = each.service("firewalld")
-    assert not service.is_running and not service.is_enabled
+    assert service.is_running and service.is_enabled
+    for permanent in ("", "--permanent "):
+        zone = each.check_output(f"firewall-cmd {permanent}--zone=public --list-all")
+        assert 'source address="' in zone and 'service name="gpustack-cluster" accept' in zone
     assert each.run("iptables -t nat -S DOCKER").rc == 0
 
 

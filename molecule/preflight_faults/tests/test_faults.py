@@ -252,10 +252,10 @@ def test_ports_that_firewalld_closes_are_named_when_it_stays_and_open_ones_pass(
     assert run.rc == 2
     assert findings(run) == [
         f"FAIL [firewall] {workers}: it cannot reach port 8080 of the server atlas1 (unreachable). "
-        "Run on atlas1: firewall-cmd --add-port=8080/tcp && firewall-cmd --runtime-to-permanent; or set gpustack_firewall: disable.",
+        "Run on atlas1: firewall-cmd --add-port=8080/tcp && firewall-cmd --runtime-to-permanent; or set gpustack_firewall: configure.",
         f"FAIL [firewall] {workers}: port 10150 and port 40000 cannot be reached from the server atlas1 (unreachable). "
         "Run there: firewall-cmd --add-port=10150/tcp --add-port=40000-40063/tcp && firewall-cmd --runtime-to-permanent; "
-        "or set gpustack_firewall: disable.",
+        "or set gpustack_firewall: configure.",
         "The others would pass: --limit '!" + ",!".join(HOSTS[1:]) + "'",
     ]
     on("atlas1", "firewall-cmd --add-port=8080/tcp")

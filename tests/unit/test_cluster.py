@@ -1,0 +1,108 @@
+"""Who may reach which port of a host: the one table that the firewall is configured from, and that the probes of the preflight use."""
+
+from __future__ import annotations
+
+import pathlib
+
+import yaml
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+NAMES = [f"atlas{number}" for number in range(1, 6)]
+HOSTVARS = {name: {"ansible_host": f"10.0.0.{number}"} for number, name in enumerate(NAMES, 1)}
+CLUSTER = [f"10.0.0.{number}" for number in range(1, 6)]
+GPUSTACK = {"gpustack_server": ["atlas1"], "gpustack_worker": NAMES, "gpustack_store": ["atlas1"]}
+WORKER = ["10150/tcp", "10151/tcp", "40000-40063/tcp", "40064-40095/tcp"]
+NFS = ["2049/tcp", "111/tcp", "20048/tcp", "111/udp", "20048/udp", "662/tcp", "662/udp", "32803/tcp", "32769/udp"]
+
+
+def access(host: str, groups: dict = GPUSTACK, store_type: str = "nfs", **variables: dict) -> dict[str, tuple]:
+    """Ports and sources by service; variables are those of hosts, by their names."""
+    hostvars = {name: {**HOSTVARS[name], **variables.get(name, {})} for name in NAMES}
+    services = cluster.firewall_access(host, hostvars, groups, store_type)["services"]
+    return {service["name"]: (service["ports"], service["sources"]) for service in services}
+
+
+def test_a_worker_opens_its_ports_to_the_cluster_alone():
+    assert access("atlas2") == {"gpustack-cluster": (WORKER, CLUSTER)}
+
+
+def test_the_server_opens_its_page_to_everyone_and_the_store_to_the_cluster():
+    assert access("atlas1", atlas1={"gpustack_port": "80"}) == {
+        "gpustack": (["80/tcp"], []),
+        "gpustack-cluster": (WORKER, CLUSTER),
+        "gpustack-store": (NFS, CLUSTER),
+    }
+    assert list(access("atlas1", store_type="external")) == ["gpustack", "gpustack-cluster"]
+
+
+def test_a_host_of_the_store_alone_opens_nothing_else():
+    groups = {"gpustack_server": ["atlas1"], "gpustack_worker": ["atlas1"], "gpustack_store": ["atlas5"]}
+    assert access("atlas5", groups) == {"gpustack-store": (NFS, ["10.0.0.1", "10.0.0.5"])}
+    assert access("atlas5", groups, "external") == {}
+
+
+def test_a_store_with_a_network_of_its_own_is_open_there_and_for_its_clients():
+    own = {"nfs_server_clients": ["192.168.7.0/24"], "gpustack_store_server": "192.168.7.1"}
+    assert access("atlas1", atlas1=own)["gpustack-store"] == (NFS, ["192.168.7.0/24"])
+    hostvars = {**HOSTVARS, "atlas1": {**HOSTVARS["atlas1"], **own}}
+    assert cluster.firewall_access("atlas1", hostvars, GPUSTACK, "nfs")["addresses"] == ["10.0.0.1", "192.168.7.1"]
+    assert cluster.firewall_access("atlas2", hostvars, GPUSTACK, "nfs")["addresses"] == ["10.0.0.2"]
+
+
+def test_ports_that_gpustack_is_configured_with_are_those_that_are_opened():
+    workers = {"atlas2": {"gpustack_worker_config": {"worker_port": 9000, "service_port_range": "50000-50010"}}}
+    ports = ["9000/tcp", "10151/tcp", "50000-50010/tcp", "40064-40095/tcp"]
+    assert access("atlas2", **workers)["gpustack-cluster"][0] == ports
+    # The server's own worker has the server's configuration.
+    server = {"atlas1": {"gpustack_server_config": {"metrics_port": 9001}, "gpustack_worker_config": {"metrics_port": 9002}}}
+    assert access("atlas1", **server)["gpustack-cluster"][0] == ["10150/tcp", "9001/tcp", *WORKER[2:]]
+
+
+def test_ray_s_ports_are_open_where_it_runs():
+    node = ["40098/tcp", "40099/tcp", "40101/tcp", "40103/tcp", "40200-40999/tcp", "52365/tcp"]
+    on = {"gpustack_server_config": {"enable_ray": "true"}, "gpustack_worker_config": {"enable_ray": True}}
+    assert access("atlas2", atlas2=on)["gpustack-cluster"][0] == [*WORKER, *node]
+    assert access("atlas1", atlas1=on)["gpustack-cluster"][0] == [*WORKER, *node, "40096/tcp", "40097/tcp", "8265/tcp"]
+    off = {"gpustack_worker_config": {"enable_ray": "false"}}
+    assert access("atlas2", atlas2=off)["gpustack-cluster"][0] == WORKER
+
+
+def test_workers_that_serve_a_model_together_reach_one_another_s_hccl():
+    assert access("atlas2", atlas2={"ascend_driver_check_multi_node": "true"})["gpustack-cluster"][0] == [*WORKER, "60000-60031/tcp"]
+
+
+def test_hosts_of_a_swarm_open_the_gateway_to_everyone_and_its_members_to_one_another():
+    groups = {"docker_swarm_manager": NAMES[:3], "docker_swarm_worker": NAMES[3:]}
+    services = {"vllm_stack_services": [{"port": 8001}, {"port": "8002"}], "vllm_stack_port": 80}
+    everywhere = ["7946/tcp", "7946/udp", "4789/udp", "8001/tcp", "8002/tcp", "8404/tcp"]
+    found = {name: access(name, groups, **dict.fromkeys(NAMES, services)) for name in ("atlas1", "atlas5")}
+    assert found["atlas1"] == {"gpustack": (["80/tcp"], []), "gpustack-cluster": (["2377/tcp", *everywhere], CLUSTER)}
+    assert found["atlas5"] == {"gpustack": (["80/tcp"], []), "gpustack-cluster": (everywhere, CLUSTER)}
+    assert access("atlas5", groups) == {"gpustack": (["8000/tcp"], []), "gpustack-cluster": ([*everywhere[:3], "8404/tcp"], CLUSTER)}
+
+
+def test_hosts_of_both_kinds_have_the_ports_of_both_and_one_list_of_sources():
+    groups = {
+        "gpustack_server": ["atlas1"],
+        "gpustack_worker": ["atlas1"],
+        "docker_swarm_manager": ["atlas1"],
+        "docker_swarm_worker": ["atlas2"],
+    }
+    assert access("atlas1", groups, "external") == {
+        "gpustack": (["8080/tcp", "8000/tcp"], []),
+        "gpustack-cluster": ([*WORKER, "2377/tcp", "7946/tcp", "7946/udp", "4789/udp", "8404/tcp"], ["10.0.0.1", "10.0.0.2"]),
+    }
+
+
+def test_the_address_is_the_one_that_other_hosts_use():
+    hostvars = {**HOSTVARS, "atlas2": {"ansible_host": "127.0.0.1", "gpustack_address": "atlas2.example.com"}, "atlas3": {}}
+    found = cluster.firewall_access("atlas2", hostvars, GPUSTACK, "nfs")
+    assert found["addresses"] == ["atlas2.example.com"]
+    assert found["services"][0]["sources"] == ["10.0.0.1", "atlas2.example.com", "atlas3", "10.0.0.4", "10.0.0.5"]
+
+
+def test_nfs_s_ports_are_those_where_nfs_server_puts_its_services():
+    fixed = yaml.safe_load((ROOT / "roles/nfs_server/vars/main.yml").read_text())
+    ports = {f"{port}/tcp" for port in fixed["_nfs_server_ports"].values()} | {f"{fixed['_nfs_server_lockd_udp_port']}/udp"}
+    assert ports < set(NFS)
