@@ -20,8 +20,8 @@ PLAYBOOKS = {path.stem for path in (ROOT / "playbooks").glob("*.yml")}
 MODULES = {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
 ROLES = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
 GROUPS = {"gpustack_server", "gpustack_worker", "gpustack_store"}
-ARTIFACTS = {"ascend_driver_check", "ascend_driver_check_report", "gpustack_cluster"}
-FILTERS = ["gpustack", "nfs", "preflight"]
+ARTIFACTS = {"ascend_driver_check", "ascend_driver_check_report", "gpustack_cluster", "vllm_stack"}
+FILTERS = ["gpustack", "nfs", "preflight", "vllm_stack"]
 PYTHON_TYPES = {"bool": bool, "int": int, "str": str, "path": str, "list": list, "dict": dict}
 
 
@@ -113,7 +113,7 @@ def test_named_variable_module_and_group_exist(path):
     known = set(specs()) | MODULES | ROLES | GROUPS | ARTIFACTS
     named = set()
     for words in code_words(path):
-        named |= set(re.findall(r"(?<![\w/.-])(?:gpustack|ascend_driver_check|nfs_server|nfs_client)_\w+", words))
+        named |= set(re.findall(r"(?<![\w/.-])(?:gpustack|ascend_driver_check|nfs_server|nfs_client|vllm_stack)_\w+", words))
     assert named - known == set()
 
 
@@ -166,7 +166,7 @@ def example_variables(text: str) -> dict:
     """The variables of the example with the commented ones set."""
     lines, commented = [], False
     for line in text.splitlines():
-        commented = bool(re.match(r"# (gpustack|ascend_driver_check|nfs_server|nfs_client)_\w+:", line)) or (
+        commented = bool(re.match(r"# (gpustack|ascend_driver_check|nfs_server|nfs_client|vllm_stack)_\w+:", line)) or (
             commented and line.startswith("#   ")
         )
         lines.append(line[2:] if commented else line)
@@ -184,7 +184,7 @@ def test_example_sets_every_variable_to_a_value_of_its_type():
 def test_example_shows_the_defaults_unless_it_says_that_it_is_an_example():
     text = (EXAMPLE / "group_vars/all.yml").read_text()
     for paragraph in text.split("\n\n"):
-        shown = example_variables(paragraph) if re.search(r"\n# (gpustack|ascend|nfs)", paragraph) else None
+        shown = example_variables(paragraph) if re.search(r"\n# (gpustack|ascend|nfs|vllm)", paragraph) else None
         for name, value in (shown or {}).items():
             default = specs()[name].get("default")
             if default is not None and "(example" not in paragraph:
