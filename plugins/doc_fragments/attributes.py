@@ -41,6 +41,17 @@ attributes:
     support: none
 """
 
+    # For the module that changes Swarm's objects.
+    STACK = r"""
+attributes:
+  check_mode:
+    description: Can run in check mode and say what it would change.
+    support: full
+  diff_mode:
+    description: Shows services and configs before and after; of secrets their names alone.
+    support: full
+"""
+
     GROUP = r"""
 attributes:
   action_group:

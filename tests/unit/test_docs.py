@@ -19,10 +19,10 @@ EXAMPLE = ROOT / "inventories/example"
 PLAYBOOKS = {path.stem for path in (ROOT / "playbooks").glob("*.yml")}
 MODULES = {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
 ROLES = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
-GROUPS = {"gpustack_server", "gpustack_worker", "gpustack_store"}
+GROUPS = {"gpustack_server", "gpustack_worker", "gpustack_store", "docker_swarm_manager", "docker_swarm_worker"}
 FAMILIES = "|".join(preflight.FAMILIES)
-ARTIFACTS = {"ascend_driver_check", "ascend_driver_check_report", "gpustack_cluster"}
-FILTERS = ["gpustack", "nfs", "preflight", "vllm_gateway"]
+ARTIFACTS = {"ascend_driver_check", "ascend_driver_check_report", "gpustack_cluster", "vllm_stack"}
+FILTERS = ["gpustack", "nfs", "preflight", "vllm_gateway", "vllm_stack"]
 PYTHON_TYPES = {"bool": bool, "int": int, "str": str, "path": str, "list": list, "dict": dict}
 
 
