@@ -32,7 +32,7 @@ def version_key(version: str) -> tuple:
 
 
 def node_refusals(host: dict, version: str, models_dir: str, container: str, name: str, works: bool) -> list[str]:
-    """Sentences, one for each reason why this host cannot run the container; an empty list when it can. works: whether with its NPUs."""
+    """Sentences, one for each reason why this host cannot run the container, with its NPUs if it works; none when it can."""
     refusals = []
     docker = host["docker"]
     if not docker["installed"]:

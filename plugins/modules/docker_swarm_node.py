@@ -157,10 +157,8 @@ def main() -> None:
     )
     ask = api(module.params["timeout"])
     try:
-        if module.params["state"] == "absent":
-            result = absent(ask, module.check_mode)
-        else:
-            result = present(ask, module.params, module.check_mode)
+        is_present = module.params["state"] == "present"
+        result = present(ask, module.params, module.check_mode) if is_present else absent(ask, module.check_mode)
     except ApiError as error:
         module.fail_json(msg=f"{error}.")
     module.exit_json(**result)

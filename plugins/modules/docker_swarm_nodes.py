@@ -41,8 +41,8 @@ options:
         default: {}
   remove:
     description:
-      - Nodes to remove, by the name that they had in the inventory, or by ID. One that is still up is refused, since it would go on with its
-        tasks; one that is not in the Swarm is no fault.
+      - Nodes to remove, by the name that they had in the inventory, or by ID. One that is still up is refused, since it would go on with
+        its tasks; one that is not in the Swarm is no fault.
     type: list
     elements: str
     default: []

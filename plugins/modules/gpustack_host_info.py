@@ -237,7 +237,8 @@ data:
       description: What GPUStack knows this data's worker by; null before a worker has run on it.
       type: str
 npu_holders:
-  description: Running containers other than O(container) and those of O(stack) that were given NPUs; none when Docker gives no answer.
+  description:
+    - Running containers other than O(container) and those of O(stack) that were given NPUs; none when Docker gives no answer.
   returned: unless O(store_only) is set
   type: list
   elements: dict

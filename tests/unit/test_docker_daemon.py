@@ -86,7 +86,10 @@ def runner(**answers):
     [
         (Result(0, "Docker version 26.1.5, build 411e817"), None),
         (Result(0, "Docker version 23.0.0, build 1"), None),
-        (Result(0, "Docker version 20.10.24, build 1"), "Docker Engine is 20.10, which can't try its settings before it takes them; expected 23.0"),
+        (
+            Result(0, "Docker version 20.10.24, build 1"),
+            "Docker Engine is 20.10, which can't try its settings before it takes them; expected 23.0",
+        ),
         (Result(127, stderr="dockerd: not found"), "dockerd does not tell its version (no answer)"),
     ],
 )

@@ -110,7 +110,10 @@ def refusals(version="0.7.1", works=True, **host) -> list[str]:
 
 
 def test_npus_that_another_container_holds_are_not_given_to_gpustack_too():
-    holders = [{"container": "vllm_qwen.x.y", "npus": [0, 1], "via": "environment"}, {"container": "watch", "npus": [0], "via": "privileged"}]
+    holders = [
+        {"container": "vllm_qwen.x.y", "npus": [0, 1], "via": "environment"},
+        {"container": "watch", "npus": [0], "via": "privileged"},
+    ]
     assert refusals(npu_holders=holders) == [
         "atlas1: the container vllm_qwen.x.y holds NPU 0, 1; expected GPUStack alone to use them. "
         "Stop it, of a Swarm its service: an NPU serves one container."

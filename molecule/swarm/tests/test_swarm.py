@@ -168,7 +168,7 @@ def test_shared_memory_has_its_size_and_the_store_is_read_only(swarm, atlas):
 def opens(host, *options: str, node: str = "/dev/davinci2") -> str:
     """What the kernel answers a container that opens a NPU's node."""
     program = f"import os; os.open('{node}', os.O_RDWR)"
-    words = f"docker run --rm --network none {' '.join(options)} --entrypoint python3 {VLLM} -c \"{program}\""
+    words = f'docker run --rm --network none {" ".join(options)} --entrypoint python3 {VLLM} -c "{program}"'
     return host.run(words).stderr.strip().splitlines()[-1]
 
 
@@ -256,7 +256,9 @@ def loaded(swarm):
 def test_only_streams_of_a_host_that_dies_fail(loaded):
     answers, killed = loaded
     failed = [answer for answer in answers if answer.error]
-    print(f"{len(answers)} answers, host killed at {killed:.1f} s, end at {max(answer.ended for answer in answers):.1f} s, failed: {failed}")
+    print(
+        f"{len(answers)} answers, host killed at {killed:.1f} s, end at {max(answer.ended for answer in answers):.1f} s, failed: {failed}"
+    )
     assert len(answers) == 1000
     assert all(answer.streamed and answer.served_by == ADDRESSES[KILLED] and answer.status == 200 for answer in failed), failed
     assert not [answer for answer in failed if answer.began > killed + 3 * CHECK_INTERVAL_S], failed
@@ -283,7 +285,9 @@ def started(atlas, service: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def updated(loaded, atlas):
     before = {service: started(atlas, service) for service in MODELS}
-    told = atlas("atlas1").check_output("cat /dev/null; docker service inspect vllm_qwen3 --format '{{json .Spec.TaskTemplate.ContainerSpec.Args}}'")
+    told = atlas("atlas1").check_output(
+        "cat /dev/null; docker service inspect vllm_qwen3 --format '{{json .Spec.TaskTemplate.ContainerSpec.Args}}'"
+    )
     services = [
         {"name": "qwen3", "model": MODELS["qwen3"], "npus": 4, "port": 8001, "max_model_len": 16384, "start_period": 60},
         {"name": "coder", "model": MODELS["coder"], "npus": 4, "port": 8002, "max_model_len": 32768, "start_period": 60},
@@ -314,7 +318,10 @@ def test_chain_that_a_reload_took_away_is_recognised_and_mended(updated, atlas):
     assert "No chain/target/match by that name" in host.run(probe).stderr
     run = run_playbook("firewall", "--limit", "atlas4")
     assert run.rc == 0, run.failure
-    assert "atlas4: Docker's chain DOCKER is missing from the nat table; Docker is restarted, and with it the running containers: vllm_" in run.text
+    assert (
+        "atlas4: Docker's chain DOCKER is missing from the nat table; Docker is restarted, and with it the running containers: vllm_"
+        in run.text
+    )
     assert host.run("iptables -t nat -S DOCKER").rc == 0
     assert host.run(probe).rc == 0
     wait_until("all tasks are healthy", lambda: healthy(atlas) == {"vllm_qwen3": 5, "vllm_coder": 5, "vllm_gateway": 5}, 180, 1)
