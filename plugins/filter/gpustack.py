@@ -48,8 +48,8 @@ def node_refusals(host: dict, version: str, models_dir: str, container: str, nam
 
 def _holder_refusals(holders: list[dict], name: str) -> list[str]:
     return [
-        f"{name}: the container {holder['container']} holds NPU {', '.join(map(str, holder['npus']))}; expected GPUStack alone to use them. "
-        "Stop it, of a Swarm its service: an NPU serves one container."
+        f"{name}: the container {holder['container']} holds NPU {', '.join(map(str, holder['npus']))}; expected GPUStack alone to use "
+        "them. Stop it, of a Swarm its service: an NPU serves one container."
         for holder in holders
         if holder["via"] != "privileged"
     ]

@@ -251,7 +251,7 @@ npu_holders:
       type: list
       elements: int
     via:
-      description: V(devices), V(environment) (C(DOCKER_RESOURCE_NPU) of Swarm, C(ASCEND_VISIBLE_DEVICES)) or V(privileged), which is given all.
+      description: V(devices), V(environment) (C(DOCKER_RESOURCE_NPU), C(ASCEND_VISIBLE_DEVICES)) or V(privileged), which is given all.
       type: str
 config:
   description: The file O(config_path).
