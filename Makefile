@@ -121,7 +121,7 @@ molecule-vm_%: vm-lab
 
 .PHONY: test
 test: venv ## all of it; prints what each part took, and leaves nothing behind
-	@tests/run lint unit python39 sanity gateway lab $(filter-out molecule-vm_%,$(SCENARIOS:%=molecule-%)) vm-lab $(filter molecule-vm_%,$(SCENARIOS:%=molecule-%))
+	@tests/run lint+python39 unit+sanity gateway lab $(filter-out molecule-vm_%,$(SCENARIOS:%=molecule-%)) vm-lab $(filter molecule-vm_%,$(SCENARIOS:%=molecule-%))
 
 .PHONY: lab
 lab: ## the servers' images for the tests, and empty servers

@@ -70,9 +70,10 @@ KEPT_PROBLEMS = (
     ("docker_settings", "__docker_swarm_problems"),
     ("services", "__vllm_stack_problems"),
 )
-# The two kinds of cluster, by the groups of their hosts; without a host of the vital ones nothing works.
+# Checks of what is no single host's: to leave hosts out mends none of them
+COMMON_CHECKS = ("inventory", "services")
+# The two kinds of cluster, by the groups of their hosts
 GROUPS = {"gpustack": ("gpustack_server", "gpustack_worker", "gpustack_store"), "swarm": ("docker_swarm_manager", "docker_swarm_worker")}
-VITAL = {"gpustack": ("gpustack_server", "gpustack_store"), "swarm": ()}
 USERS = {"gpustack": "GPUStack", "swarm": "the stack of vLLM"}
 
 
@@ -555,15 +556,15 @@ def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: d
     warnings = [(host, item) for host, item in problems if item["result"] == "warn"]
     failing = {host for host, _item in failures}
     bad = [host for host in hosts if host in failing]
-    vital = [host for host in bad if any(host in groups.get(group, []) for group in VITAL[settings["cluster"]])]
-    inventory_bad = any(item["check"] == "inventory" for _host, item in failures)
-    stop = bool(bad) and (not settings["continue"] or inventory_bad or bool(vital))
+    vital = [host for host in bad if host in _vital_hosts(groups, settings["cluster"])]
+    all_bad = any(item["check"] in COMMON_CHECKS for _host, item in failures)
+    stop = bool(bad) and (not settings["continue"] or all_bad or bool(vital))
     return {
         "report": _report(warnings if stop else failures + warnings, hosts),
         "stats": {"hosts": len(hosts), "bad_hosts": bad, "findings": [{"host": host, **item} for host, item in problems]},
         "bad_hosts": [] if stop else bad,
         "stop": stop,
-        "verdict": "\n".join([_report(failures, hosts), *_way_out(bad, hosts, vital, inventory_bad, settings["limit"])]),
+        "verdict": "\n".join([_report(failures, hosts), *_way_out(bad, hosts, vital, all_bad, settings)]),
     }
 
 
@@ -654,12 +655,20 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}{'s' if number > 1 else ''}" if number else ""
 
 
-def _way_out(bad: list[str], hosts: list[str], vital: list[str], inventory_bad: bool, limit: str) -> list[str]:
-    if vital:
-        return [f"The server or the store is among them ({', '.join(vital)}): nothing can go on without it."]
-    if inventory_bad or len(bad) == len(hosts):
+def _vital_hosts(groups: dict, cluster: str) -> list[str]:
+    """Those without which nothing can go on."""
+    if cluster == "swarm":
+        return groups.get("docker_swarm_manager", [])[:1]
+    return groups.get("gpustack_server", []) + groups.get("gpustack_store", [])
+
+
+def _way_out(bad: list[str], hosts: list[str], vital: list[str], all_bad: bool, settings: dict) -> list[str]:
+    if all_bad or len(bad) == len(hosts):
         return []
-    names = ([limit] if limit else []) + [f"!{host}" for host in bad]
+    if vital:
+        which = {"gpustack": "The server or the store", "swarm": "The first manager"}[settings["cluster"]]
+        return [f"{which} is among them ({', '.join(vital)}): nothing can go on without it."]
+    names = ([settings["limit"]] if settings["limit"] else []) + [f"!{host}" for host in bad]
     return [f"The others would pass: --limit '{','.join(names)}'"]
 
 
