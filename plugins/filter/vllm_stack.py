@@ -39,6 +39,8 @@ MODELS = "/models"
 # Of a service's name with the stack's before it, Docker takes 63 characters (swarmkit, controlapi/service.go).
 NAME = re.compile(r"[A-Za-z0-9](?:[-_]*[A-Za-z0-9]+)*")
 NAME_LENGTH = 63
+# What the gateway's settings can hold without quotes
+SERVED_NAME = re.compile(r"[A-Za-z0-9/._][A-Za-z0-9/._:@+-]*")
 NPU_NODE = "node.labels.gpustack.npu == true"
 MANAGED = {"ascend.gpustack.managed": "true"}
 # The store is read-only and has all that is needed: nothing is looked up, downloaded or reported elsewhere.
@@ -89,7 +91,7 @@ def vllm_stack_models(services: list, store: str) -> list[str]:
 
 def _places(model: Any, store: str) -> tuple[str, str] | None:
     """A model's directory on the host and in the container; None for one outside of the store."""
-    if not isinstance(model, str) or not model or ".." in model.split("/"):
+    if not isinstance(model, str) or ".." in model.split("/"):
         return None
     root = posixpath.normpath(store)
     path = posixpath.normpath(posixpath.join(MODELS, model))
@@ -153,6 +155,9 @@ def _service_problems(service: Mapping, number: int, settings: dict) -> list[str
             f"{title} has the model {service['model']!r}; expected a directory below the store {settings['store']}, such as "
             "Qwen/Qwen3-30B-A3B. Bring the model there, and name it so."
         )
+    served = service.get("served_name")
+    if served not in (None, "") and not SERVED_NAME.fullmatch(str(served)):
+        problems.append(f"{title} has the served_name {served!r}; expected letters, digits and / . _ : @ + -. Correct it.")
     return problems + _parallel_problems(title, service)
 
 
@@ -204,11 +209,10 @@ def _npu_problems(services: list, nodes: dict) -> list[str]:
     capable = {host: count for host, count in nodes.items() if count > 0}
     if not capable:
         return ["no host of the Swarm offers NPUs; expected one at least. Run playbooks/swarm.yml for the hosts that have them."]
-    most, least = max(capable.values()), min(capable.values())
-    fewest = f"{', '.join(sorted(host for host, count in capable.items() if count == least)[:5])} with {least}"
+    host, least = min(sorted(capable.items()), key=lambda item: item[1])
     everywhere = [service for service in services if not service.get("replicas")]
     problems = [
-        f"service {service.get('name')} needs {service['npus']} NPUs on every host, and one is {fewest}; expected {least} at most. "
+        f"service {service.get('name')} needs {service['npus']} NPUs on every host, and {host} has {least}; expected {least} at most. "
         "Lower its npus, or give it replicas."
         for service in everywhere
         if service["npus"] > least
@@ -217,7 +221,7 @@ def _npu_problems(services: list, nodes: dict) -> list[str]:
     if together > least and not problems:
         names = " and ".join(str(service.get("name")) for service in everywhere)
         problems.append(
-            f"the services {names} together need {together} NPUs on every host, and one is {fewest}; expected {least} at most. "
+            f"the services {names} together need {together} NPUs on every host, and {host} has {least}; expected {least} at most. "
             "Lower their npus, or give one of them replicas."
         )
     left = [max(0, count - together) for count in capable.values()]
@@ -227,7 +231,7 @@ def _npu_problems(services: list, nodes: dict) -> list[str]:
         if fitting < service["replicas"]:
             problems.append(
                 f"service {service.get('name')} asks for {service['replicas']} replicas, each on a host of its own with {service['npus']} "
-                f"NPUs beside those of the services on every host, and there are {fitting} such hosts ({most} NPUs at most); expected as "
+                f"NPUs beside those of the services on every host, and there are {fitting} such hosts; expected as "
                 "many hosts as replicas. Lower its npus or its replicas."
             )
             break
@@ -316,7 +320,6 @@ def _model_service(service: Mapping, settings: dict) -> dict:
             ),
             {"type": "volume", "source": f"{service['name']}_cache", "target": "/root/.cache"},
         ],
-        "ulimits": {"memlock": -1},
         "stop_grace_period": "60s",
         "healthcheck": {
             "test": ["CMD", "python3", "-c", HEALTH.format(port=service["port"])],

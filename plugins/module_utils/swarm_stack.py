@@ -22,10 +22,26 @@ NAMESPACE = "com.docker.stack.namespace"
 Run = Callable[..., Result]
 
 _KEYS = {
-    "image", "entrypoint", "command", "user", "environment", "init", "networks", "volumes", "ulimits", "stop_grace_period",
+    "image", "entrypoint", "command", "user", "environment", "init", "networks", "volumes", "stop_grace_period",
     "healthcheck", "configs", "secrets", "deploy",
 }  # fmt: skip
 _DEPLOY_KEYS = {"mode", "replicas", "labels", "placement", "resources", "update_config", "restart_policy"}
+# Settings that no compose file taken here has, and that someone may have added to a service
+_OTHERS = (
+    "CapabilityAdd",
+    "CapabilityDrop",
+    "Dir",
+    "Groups",
+    "Hostname",
+    "Hosts",
+    "OpenStdin",
+    "ReadOnly",
+    "StopSignal",
+    "Sysctls",
+    "TTY",
+    "Ulimits",
+)
+BY_HAND = "settings added by hand"
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _HIDDEN = "***"
 # What looks secret in the name of an option, and is none
@@ -62,7 +78,6 @@ def _from_compose(name: str, service: Mapping[str, Any], compose: Mapping[str, A
         "init": service.get("init"),
         "networks": sorted(_outer(compose, "networks", key) for key in service.get("networks") or []),
         "mounts": sorted(_compose_mount(mount, compose) for mount in service.get("volumes") or []),
-        "ulimits": sorted(_compose_ulimit(*limit) for limit in (service.get("ulimits") or {}).items()),
         "stop_grace_period": _seconds(service.get("stop_grace_period", "10s")),
         "healthcheck": {
             "test": list(health.get("test") or []),
@@ -78,6 +93,7 @@ def _from_compose(name: str, service: Mapping[str, Any], compose: Mapping[str, A
         "labels": {key: str(value) for key, value in (deploy.get("labels") or {}).items()},
         "update": _compose_update(deploy.get("update_config") or {}),
         "restart": _compose_restart(deploy.get("restart_policy") or {}),
+        BY_HAND: [],
     }
 
 
@@ -104,11 +120,6 @@ def _compose_mount(mount: Mapping[str, Any], compose: Mapping[str, Any]) -> str:
 def _mount(kind: str, source: str, target: str, read_only: bool, size: int | None) -> str:
     options = [f"{size} bytes"] if size else []
     return " ".join([kind, *([source] if source else []), target, *options, *(["read-only"] if read_only else [])])
-
-
-def _compose_ulimit(name: str, limit: Any) -> str:
-    soft, hard = (limit["soft"], limit["hard"]) if isinstance(limit, Mapping) else (limit, limit)
-    return f"{name}={soft}:{hard}"
 
 
 def _compose_file(file: Mapping[str, Any], kind: str, compose: Mapping[str, Any]) -> str:
@@ -141,7 +152,8 @@ def present(service: Mapping[str, Any], networks: Mapping[str, str]) -> dict[str
     task = spec["TaskTemplate"]
     container, placement = task["ContainerSpec"], task.get("Placement") or {}
     health, update, restart = container.get("Healthcheck") or {}, spec.get("UpdateConfig") or {}, task.get("RestartPolicy") or {}
-    reserved = ((task.get("Resources") or {}).get("Reservations") or {}).get("GenericResources") or []
+    resources = task.get("Resources") or {}
+    reserved = (resources.get("Reservations") or {}).get("GenericResources") or []
     targets = [network["Target"] for network in task.get("Networks") or spec.get("Networks") or []]
     return {
         "image": container.get("Image", ""),
@@ -152,7 +164,6 @@ def present(service: Mapping[str, Any], networks: Mapping[str, str]) -> dict[str
         "init": container.get("Init"),
         "networks": sorted(networks.get(target, target) for target in targets),
         "mounts": sorted(map(_inspected_mount, container.get("Mounts") or [])),
-        "ulimits": sorted(f"{limit['Name']}={limit.get('Soft', 0)}:{limit.get('Hard', 0)}" for limit in container.get("Ulimits") or []),
         "stop_grace_period": _from_ns(container.get("StopGracePeriod", 10**10)),
         "healthcheck": {
             "test": health.get("Test") or [],
@@ -175,6 +186,7 @@ def present(service: Mapping[str, Any], networks: Mapping[str, str]) -> dict[str
             "monitor": _from_ns(update.get("Monitor", 5 * 10**9)),
         },
         "restart": {"condition": restart.get("Condition", "any"), "delay": _from_ns(restart.get("Delay", 5 * 10**9))},
+        BY_HAND: [key for key in _OTHERS if container.get(key)] + [key for key in ("Limits",) if resources.get(key)],
     }
 
 

@@ -23,6 +23,7 @@ REPEATED = 3
 UNPLACED = 120
 ENDED = ("failed", "rejected", "complete")
 _CONSTRAINT = re.compile(r"node\.labels\.(\S+?)\s*(==|!=)\s*(.*)\Z")
+_LOG = "Its log says why: docker service logs --tail 50 {name}"
 _REMEDIES = (
     (r"No chain/target/match by that name", "A firewall removed Docker's iptables chains: run playbooks/firewall.yml for this host."),
     (r"insufficient resources", "See what holds the NPUs there, or lower the service's npus."),
@@ -30,8 +31,9 @@ _REMEDIES = (
     (r"bind source path does not exist", "Mount the model store there: run playbooks/storage.yml."),
     (r"npu-runtime", "Run playbooks/preflight.yml for this host."),
     (r"unhealthy", "If loading the weights takes longer, raise the service's start_period; its log: docker service logs --tail 50 {name}"),
+    (r"non-zero exit", _LOG),
 )  # fmt: skip
-_LOG = "Its log says why: docker service logs --tail 50 {name}"
+_DEFAULT = "Mend what that names; Swarm goes on trying."
 
 
 @dataclass(frozen=True)
@@ -102,17 +104,19 @@ def judge(name: str, service: Mapping[str, Any], tasks: list[dict], nodes: list[
     problems, stuck = [], update.get("State") == "paused"
     if stuck:
         problems.append(
-            f"service {name}: its update is paused ({update.get('Message', 'no reason given')}); expected it to go on. "
+            f"Swarm: the update of service {name} is paused ({update.get('Message', 'no reason given')}); expected it to go on. "
             "Mend the cause, and run playbooks/swarm.yml again."
         )
     if not expected:
-        problems.append(f"service {name} has no host that is ready and matches its constraints; expected one at least. See: docker node ls")
+        problems.append(
+            f"Swarm: service {name} has no host that is ready and matches its constraints; expected one at least. See: docker node ls"
+        )
         stuck = True
     for place in sorted(expected, key=lambda place: names.get(place, place.zfill(9))):
         history = places.get(place, [])
         if current.get(place) in running:
             continue
-        problem, hopeless = _problem(name, spec["Name"], history, names, names.get(place), since, now)
+        problem, hopeless = _problem(name, service, history, names, names.get(place), since, now)
         problems.append(problem)
         stuck = stuck or hopeless and update.get("State") != "updating"
     return Service(
@@ -152,33 +156,45 @@ def _state(task: Mapping[str, Any]) -> str:
 def _is_up_to_date(task: Mapping[str, Any], service: Mapping[str, Any]) -> bool:
     """As Swarm decides whether an update has to replace a task; one that only moves to other hosts does not."""
     template = service["Spec"]["TaskTemplate"]
-    return all(task["Spec"].get(key) == template.get(key) for key in ("ContainerSpec", "Resources", "Networks", "ForceUpdate"))
+    return all(
+        _filled(task["Spec"].get(key)) == _filled(template.get(key)) for key in ("ContainerSpec", "Resources", "Networks", "ForceUpdate")
+    )
+
+
+def _filled(value: Any) -> Any:
+    """Without what is empty: docker writes that for services and leaves it out for tasks."""
+    if isinstance(value, Mapping):
+        return {key: _filled(item) for key, item in value.items() if _filled(item)} or None
+    if isinstance(value, list):
+        return [_filled(item) for item in value] or None
+    return value or None
 
 
 def _problem(
-    name: str, full_name: str, history: list[dict], names: Mapping[str, str], host: str | None, since: float, now: float
+    name: str, service: Mapping[str, Any], history: list[dict], names: Mapping[str, str], host: str | None, since: float, now: float
 ) -> tuple[str, bool]:
     """Why a place's task does not run, and whether waiting for it is in vain."""
+    full_name = service["Spec"]["Name"]
     if not history:
         return f"{host or 'Swarm'}: service {name} has no task yet; expected it running. See: docker service ps {full_name}", False
     task = _current(history)
-    where = host or names.get(task.get("NodeID", ""), "Swarm")
-    ended = [each for each in history if _state(each) in ENDED and _created(each) >= since]
     status = task["Status"]
-    if not ended and _state(task) == "pending" and status.get("Err"):
+    ended = [each for each in history if _state(each) in ENDED and (_created(each) >= since or _is_up_to_date(each, service))]
+    counted = sum(_created(each) >= since for each in ended)
+    where = host or names.get(task.get("NodeID", ""), "Swarm")
+    if _state(task) == "pending" and status.get("Err"):
         waited = now - (epoch(status.get("Timestamp", "")) or now)
-        return _sentence(where, f"service {name} finds no host", status["Err"], full_name), waited >= UNPLACED
-    if ended or _state(task) in ENDED:
-        last = (ended or [task])[0]
-        where = host or names.get(last.get("NodeID", ""), "Swarm")
-        verb = "is rejected" if _state(last) == "rejected" else "ends again and again" if len(ended) >= REPEATED else "ended"
-        return _sentence(where, f"service {name} {verb}", _error(last), full_name), len(ended) >= REPEATED
+        return _sentence(where, f"service {name} cannot be placed", status["Err"], full_name), waited >= UNPLACED
+    if ended:
+        where = host or names.get(ended[0].get("NodeID", ""), "Swarm")
+        verb = "is rejected" if _state(ended[0]) == "rejected" else "ends again and again" if counted >= REPEATED else "ended"
+        return _sentence(where, f"service {name} {verb}", _error(ended[0]), full_name), counted >= REPEATED
     seconds = round(now - _created(task))
     return f"{where}: service {name} is {_state(task)} since {seconds} s; expected it healthy. {_LOG.replace('{name}', full_name)}", False
 
 
 def _sentence(where: str, what: str, text: str, full_name: str) -> str:
-    remedy = next((remedy for pattern, remedy in _REMEDIES if re.search(pattern, text)), _LOG)
+    remedy = next((remedy for pattern, remedy in _REMEDIES if re.search(pattern, text)), _DEFAULT)
     return f"{where}: {what}: {text.strip().rstrip('.')}; expected it running. {remedy.replace('{name}', full_name)}"
 
 

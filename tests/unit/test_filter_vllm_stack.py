@@ -51,7 +51,7 @@ def test_numbers_that_came_as_text_are_numbers_and_defaults_follow_from_what_was
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"npus": 16}, "service qwen needs 16 NPUs on every host, and one is atlas1, atlas2, atlas3, atlas4, atlas5 with 8"),
+        ({"npus": 16}, "service qwen needs 16 NPUs on every host, and atlas1 has 8; expected 8 at most"),
         ({"npus": 6}, "the services qwen and coder together need 10 NPUs on every host"),
         ({"npus": 6, "replicas": 1}, "service qwen asks for 1 replicas, each on a host of its own with 6 NPUs"),
         ({"replicas": 6}, "there are 5 such hosts"),
@@ -60,6 +60,7 @@ def test_numbers_that_came_as_text_are_numbers_and_defaults_follow_from_what_was
         ({"port": 8404}, "port 8404 is asked for by its statistics (vllm_stack_stats_port) and service qwen"),
         ({"name": "coder"}, "2 services have the name coder"),
         ({"served_name": CODER["model"]}, f"2 services have the served_name {CODER['model']}"),
+        ({"served_name": "the model"}, "has the served_name 'the model'; expected letters, digits and / . _ : @ + -"),
         ({"tensor_parallel_size": 3}, "tensor_parallel_size 3 with npus 4; expected one of 1, 2, 4"),
         ({"tensor_parallel_size": 8}, "tensor_parallel_size 8 with npus 4"),
         ({"tensor_paralel_size": 4}, "has the key tensor_paralel_size, which there is not; expected tensor_parallel_size"),
@@ -109,7 +110,7 @@ def test_hosts_of_a_swarm_that_is_yet_to_come_are_not_asked_for():
 
 def test_host_with_fewer_npus_limits_services_on_every_host_and_not_those_with_replicas():
     nodes = {**FIVE, "atlas3": 4, "atlas5": 0}
-    assert "one is atlas3 with 4; expected 4 at most" in refusals(QWEN, CODER, nodes=nodes)[0]
+    assert "and atlas3 has 4; expected 4 at most" in refusals(QWEN, CODER, nodes=nodes)[0]
     assert refusals(QWEN, {**CODER, "replicas": 3}, nodes=nodes) == []
     assert "there are 3 such hosts" in refusals(QWEN, {**CODER, "replicas": 4}, nodes=nodes)[0]
 

@@ -26,7 +26,7 @@ def node(number: int, npus: int = 8, state: str = "ready", availability: str = "
 
 
 def template(image: str = "vllm:1") -> dict[str, Any]:
-    return {"ContainerSpec": {"Image": image}, "Placement": {"Constraints": NPU_NODES}, "ForceUpdate": 0}
+    return {"ContainerSpec": {"Image": image, "DNSConfig": {}}, "Placement": {"Constraints": NPU_NODES}, "ForceUpdate": 0}
 
 
 def service(replicas: int | None = None, update: dict | None = None, image: str = "vllm:1") -> dict[str, Any]:
@@ -42,7 +42,7 @@ def task(host: int, state: str = "running", second: int = 0, error: str = "", sl
         "ServiceID": "service1",
         "CreatedAt": at(second),
         "NodeID": f"id{host}",
-        "Spec": template(),
+        "Spec": {**template(), "ContainerSpec": {"Image": "vllm:1"}},
         "Status": status,
         "DesiredState": "shutdown" if ended else "running",
         **({"Slot": slot} if slot else {}),
@@ -106,7 +106,12 @@ def test_task_that_only_the_placement_tells_from_the_definition_runs():
             "A firewall removed Docker's iptables chains: run playbooks/firewall.yml for this host.",
         ),
         ("failed", "task: non-zero exit (1)", "ended: task: non-zero exit (1);", "docker service logs --tail 50 vllm_qwen"),
-        ("failed", "task: unhealthy container", "ended: task: unhealthy container;", "raise the service's start_period"),
+        (
+            "failed",
+            "task: non-zero exit (143): dockerexec: unhealthy container",
+            "ended: task: non-zero exit (143): dockerexec: unhealthy container;",
+            "raise the service's start_period",
+        ),
         (
             "failed",
             "starting container failed: npu-runtime: no node.",
@@ -148,12 +153,18 @@ def test_what_ended_before_the_wait_began_is_not_counted():
     assert not judge([task(1), task(2), *ends, task(3, "preparing", 35)], since=30).stuck
 
 
+def test_end_before_the_wait_is_told_where_the_definition_is_still_the_same():
+    first = [task(1), task(2), task(3, "failed", 1, "task: non-zero exit (3)"), task(3, "ready", 4)]
+    assert "atlas3: service qwen ended: task: non-zero exit (3);" in judge(first, since=3).problems[0]
+    assert "is ready since" in judge([*first[:2], {**first[2], "Spec": template("vllm:0")}, first[3]], since=3).problems[0]
+
+
 def test_task_without_a_host_for_long_is_in_vain_unless_an_update_goes_on():
     pending = [task(1), task(2), task(3, "pending", 0, "no suitable node (insufficient resources on 1 node)")]
     early, late = judge(pending, now=60), judge(pending, now=150)
     assert (early.stuck, late.stuck) == (False, True)
     assert late.problems == [
-        "atlas3: service qwen finds no host: no suitable node (insufficient resources on 1 node); expected it running. See what holds the"
+        "atlas3: service qwen cannot be placed: no suitable node (insufficient resources on 1 node); expected it running. See what holds the"
         " NPUs there, or lower the service's npus."
     ]
     assert not judge(pending, service(update={"State": "updating"}), now=150).stuck
@@ -164,7 +175,7 @@ def test_paused_update_is_told_with_its_message():
     found = judge([task(1), task(2), task(3)], service(update=update))
     assert found.stuck
     assert found.problems[0].startswith(
-        "service qwen: its update is paused (update paused due to failure or early termination of task abc)"
+        "Swarm: the update of service qwen is paused (update paused due to failure or early termination of task abc)"
     )
 
 
@@ -192,7 +203,7 @@ def test_replicas_are_counted_by_slot_wherever_they_run():
 def test_replica_without_a_host_is_swarms_own_problem():
     waiting = task(1, "pending", 0, "no suitable node (scheduling constraints not satisfied on 3 nodes)", slot=1, NodeID="")
     (problem,) = judge([waiting], service(replicas=1)).problems
-    assert problem.startswith("Swarm: service qwen finds no host: no suitable node")
+    assert problem.startswith("Swarm: service qwen cannot be placed: no suitable node")
 
 
 def test_npus_are_those_that_swarm_has_of_hosts_that_may_be_used():
