@@ -11,8 +11,9 @@ from typing import NamedTuple, Union
 
 # firewalld keeps a service's description when someone changes it with firewall-cmd.
 MARK = "Managed by ascend.gpustack (role firewalld_configure); changes are overwritten."
-# What a zone has by firewall-cmd --list-all-zones, and the option that adds it. firewalld keeps interfaces over a reload itself.
+# What a zone has by firewall-cmd --list-all-zones, and how the option for it ends
 _LISTS = {
+    "interfaces": "interface",
     "services": "service",
     "ports": "port",
     "protocols": "protocol",
@@ -31,7 +32,7 @@ Zones = dict[str, dict[str, list[str]]]
 
 
 class Entry(NamedTuple):
-    """One setting of a zone, by the option that adds it; text is empty for a switch."""
+    """One setting of a zone, by its option without add or remove; text is empty for a switch."""
 
     zone: str
     option: str

@@ -14,8 +14,8 @@ description:
     that holds some of the sources gets rules for those, since firewalld asks no other zone about them.
   - Nothing else of firewalld is changed. Own services that are no longer asked for, and own rules of former sources, are removed;
     rules of any other form stay, also those that name an own service.
-  - firewalld is reloaded only when a definition is not in force. What was in force without being permanent is put in
-    force again after that. A permanent configuration that firewalld finds broken is refused before anything is reloaded.
+  - firewalld is reloaded only when a definition is not in force. What zones had in force without being permanent, interfaces
+    included, is put in force again after that. A permanent configuration that firewalld finds broken is refused before.
   - Where firewalld is not installed or does not run, nothing is done.
 author:
   - ascend.gpustack contributors (@ascend-gpustack)
@@ -54,6 +54,7 @@ options:
     default: 60
 notes:
   - Zones that have an ipset or a hardware address as source are not looked into.
+  - Direct rules, policies and entries of ipsets that are not permanent are lost with a reload, as with any.
 """
 
 EXAMPLES = r"""
@@ -84,7 +85,7 @@ reload:
   returned: success
   type: bool
 kept:
-  description: What was in force without being permanent, and was put in force again after the reload.
+  description: What zones had in force without being permanent, beside interfaces, and was put in force again after the reload.
   returned: success
   type: list
   elements: str
@@ -126,7 +127,7 @@ class Host:
 
     def checked(self, result: Result, *words: str) -> str:
         if result.timed_out or result.rc != 0:
-            reason = f"no end within {self.timeout:g} s" if result.timed_out else host_facts.first_line(result.stderr) or f"rc {result.rc}"
+            reason = f"no end within {self.timeout:g} s" if result.timed_out else complaint(result)
             raise AccessError(f"firewall-cmd {' '.join(words)} failed ({reason}); expected it to work. See: journalctl -u firewalld.")
         return result.stdout
 
@@ -159,16 +160,22 @@ class Plan:
     kept: set[firewalld.Entry]
 
 
+def complaint(result: Result) -> str:
+    return host_facts.first_line(result.stderr) or host_facts.first_line(result.stdout) or f"rc {result.rc}"
+
+
 # Reading
 
 
 def read(host: Host, names: list[str]) -> State | None:
     """None where firewalld does not run. names are the services that are asked for."""
-    answer = host.ask("--get-default-zone")
+    answer = host.ask("--state")
     if answer.rc in (RC_NOT_FOUND, RC_NOT_RUNNING):
         return None
+    # One that failed to load its configuration runs and lists nothing.
+    host.checked(answer, "--state")
     return State(
-        host.checked(answer, "--get-default-zone").strip(),
+        host.tell("--get-default-zone").strip(),
         firewalld.parse_zones(host.tell("--permanent", "--list-all-zones")),
         firewalld.parse_zones(host.tell("--list-all-zones")),
         own_files(host, names),
@@ -254,7 +261,8 @@ def change(host: Host, scope: list[str], verb: str, entries: set[firewalld.Entry
     """Adds or removes entries, with one call for those of a zone that are of one kind."""
     groups: dict[tuple[str, str], list[str]] = {}
     for entry in sorted(entries):
-        option = f"--{verb}-{entry.option}"
+        # Whoever manages the interface may have put it somewhere meanwhile.
+        option = f"--{'change' if entry.option == 'interface' else verb}-{entry.option}"
         groups.setdefault((entry.zone, entry.option), []).append(f"{option}={entry.text}" if entry.text else option)
     for (zone, _option), words in groups.items():
         host.tell(*scope, f"--zone={zone}", *words)
@@ -266,9 +274,8 @@ def reload(host: Host, state: State, planned: Plan) -> None:
     if checked.rc != 0 or checked.timed_out:
         for name in planned.files:
             text_file.write(host.path(name), state.files.get(name))
-        reason = host_facts.first_line(checked.stderr) or host_facts.first_line(checked.stdout) or f"rc {checked.rc}"
         raise AccessError(
-            f"firewalld's permanent configuration is broken ({reason}); expected one that it can load. Mend it until"
+            f"firewalld's permanent configuration is broken ({complaint(checked)}); expected one that it can load. Mend it until"
             " firewall-cmd --check-config is content."
         )
     host.tell("--reload")
@@ -327,7 +334,7 @@ def access(params: dict[str, Any], runner: Runner, check: bool, directory: str =
         "running": True,
         "zones": planned.zones,
         "reload": planned.reload,
-        "kept": [str(entry) for entry in sorted(planned.kept)],
+        "kept": [str(entry) for entry in sorted(planned.kept) if entry.option != "interface"],
         "diff": shown,
     }
 
