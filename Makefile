@@ -62,7 +62,8 @@ vm-down: ## remove the virtual machines; keep what they are made of
 .PHONY: clean
 clean: ## remove the demo's and the tests' servers, networks, volumes and processes; keep the cache
 	@for socket in $(ANSIBLE_HOME)/cp/*; do [ ! -S "$$socket" ] || ssh -q -O exit -o ControlPath="$$socket" lab 2>/dev/null || true; done
-	@$(TEST_LAB) lab/lab down
+	@$(TEST_LAB_2) lab/lab down
+	@$(TEST_LAB_1) lab/lab down
 	@lab/lab clean
 	@rm -rf $(ANSIBLE_HOME) .ansible .pytest_cache .ruff_cache .hypothesis .molecule
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -73,11 +74,17 @@ distclean: clean ## also the cache
 
 # ---- tests ----------------------------------------------------------------------------------------------------------------
 
-# The tests' servers have a name and a network of their own, so that a demo beside them is left alone.
-TEST_LAB := LAB_NAME=ascend-gpustack-test LAB_NET=$(or $(TEST_LAB_NET),198.18.34) LAB_PAGE_PORT=$(or $(TEST_LAB_PAGE_PORT),18134)
+# The tests' servers have a name and a network of their own, so that a demo beside them is left alone; tests/run makes them twice at a time.
+TEST_LAB_1 := LAB_NAME=ascend-gpustack-test LAB_NET=$(or $(TEST_LAB_NET),198.18.34) LAB_PAGE_PORT=$(or $(TEST_LAB_PAGE_PORT),18134)
+TEST_LAB_2 := LAB_NAME=ascend-gpustack-test2 LAB_NET=$(or $(TEST_LAB2_NET),198.18.36) LAB_PAGE_PORT=$(or $(TEST_LAB2_PAGE_PORT),18136)
+TEST_LAB := $(TEST_LAB_$(or $(TEST_LANE),1))
 VM_TEST_LAB := LAB_NAME=ascend-gpustack-vmtest LAB_NET=$(or $(TEST_VM_NET),198.18.35) \
   LAB_VM_SSH_PORT=$(or $(TEST_VM_SSH_PORT),22320) LAB_PAGE_PORT=$(or $(TEST_VM_PAGE_PORT),18135)
+comma := ,
+lane = $(subst $() $(),$(comma),$(strip $(1)))
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+# In two lanes, of five and the others; what is measured under load is alone.
+CLUSTERS := $(filter-out molecule-vm_% molecule-swarm,$(SCENARIOS:%=molecule-%))
 
 .PHONY: lint
 lint: venv ## form: ansible-lint (production), yamllint, ruff
@@ -109,19 +116,20 @@ molecule: venv $(SCENARIOS:%=molecule-%) ## every scenario on the simulated serv
 .PHONY: molecule-%
 molecule-%: venv
 	@echo "==> scenario $*"
-	@molecule reset -s $* >$(CACHE)/molecule.log 2>&1 || { cat $(CACHE)/molecule.log; exit 1; }
+	@molecule reset -s $* >$(CACHE)/molecule-$*.log 2>&1 || { cat $(CACHE)/molecule-$*.log; exit 1; }
 	@$(TEST_LAB) molecule test -s $* --destroy=never
 
 # Those on virtual machines come last; the containers of the others would only take their processors.
 .PHONY: molecule-vm_%
 molecule-vm_%: vm-lab
 	@echo "==> scenario vm_$*"
-	@molecule reset -s vm_$* >$(CACHE)/molecule.log 2>&1 || { cat $(CACHE)/molecule.log; exit 1; }
+	@molecule reset -s vm_$* >$(CACHE)/molecule-$*.log 2>&1 || { cat $(CACHE)/molecule-$*.log; exit 1; }
 	@$(VM_TEST_LAB) molecule test -s vm_$* --destroy=never
 
 .PHONY: test
 test: venv ## all of it; prints what each part took, and leaves nothing behind
-	@tests/run lint+python39 unit+sanity gateway lab $(filter-out molecule-vm_%,$(SCENARIOS:%=molecule-%)) vm-lab $(filter molecule-vm_%,$(SCENARIOS:%=molecule-%))
+	@tests/run lint,unit+python39,sanity gateway lab $(call lane,$(wordlist 1,5,$(CLUSTERS)))+$(call lane,$(wordlist 6,99,$(CLUSTERS))) \
+	  molecule-swarm vm-lab $(filter molecule-vm_%,$(SCENARIOS:%=molecule-%))
 
 .PHONY: lab
 lab: ## the servers' images for the tests, and empty servers
@@ -129,11 +137,12 @@ lab: ## the servers' images for the tests, and empty servers
 
 .PHONY: vm-lab
 vm-lab: venv ## the virtual machines' disks for the tests
-	@! docker info >/dev/null 2>&1 || $(TEST_LAB) lab/lab down
+	@! docker info >/dev/null 2>&1 || { $(TEST_LAB_2) lab/lab down && $(TEST_LAB_1) lab/lab down; }
 	@$(VM_TEST_LAB) lab/vm images
 
 .PHONY: test-down
 test-down:
-	@$(TEST_LAB) lab/lab down
+	@$(TEST_LAB_2) lab/lab down
+	@$(TEST_LAB_1) lab/lab down
 	@$(VM_TEST_LAB) lab/vm down
-	@$(TEST_LAB) lab/lab engine-stop
+	@$(TEST_LAB_1) lab/lab engine-stop

@@ -16,7 +16,7 @@ import pytest
 from conftest import HOSTS, inspect, lab, run_playbook, wait_until
 from load import PORT, load, spread
 
-NET = os.environ.get("LAB_NET", "198.18.34")
+NET = os.environ.get("LAB_NET", "198.18.33")
 ADDRESSES = {name: f"{NET}.{106 + number}" for number, name in enumerate(HOSTS)}
 VLLM = "quay.io/ascend/vllm-ascend:v0.9.2rc1"
 MODELS = {"qwen3": "Qwen/Qwen3-30B-A3B", "coder": "Qwen/Qwen2.5-Coder-32B-Instruct"}
