@@ -346,7 +346,8 @@ def _holders(host: dict, expect: dict) -> list[dict]:
             found.append(finding("npu_holders", "warn", text, "Let it be if it only watches."))
         else:
             text = f"the container {name} holds NPU {', '.join(str(npu) for npu in holder['npus'])}; an NPU serves one container"
-            found.append(finding("npu_holders", "fail", text, f"Stop it: docker stop {name}"))
+            remedy = f"Stop it: docker stop {name}; of what Swarm runs, remove the service."
+            found.append(finding("npu_holders", "fail", text, remedy))
     return found or [finding("npu_holders", "pass")]
 
 

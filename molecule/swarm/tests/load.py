@@ -35,7 +35,7 @@ def body(model: str, streamed: bool, long: bool, max_tokens: int) -> bytes:
     ).encode()
 
 
-def ask(address: str, model: str, streamed: bool, long: bool, start: float, max_tokens: int = 8) -> Answer:
+def ask(address: str, model: str, streamed: bool, long: bool, start: float, max_tokens: int = 48) -> Answer:
     began = time.monotonic() - start
     status, served_by, error = 0, "", ""
     connection = http.client.HTTPConnection(address, PORT, timeout=120)
