@@ -33,8 +33,10 @@ def test_documented_default_is_the_real_one(role):
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 def test_each_variable_has_a_type_and_a_text_and_carries_its_family_name(role):
-    for name, option in options(role).items():
+    parts = {f"{name}.{key}": part for name, option in options(role).items() for key, part in option.get("options", {}).items()}
+    for name, option in {**options(role), **parts}.items():
         assert option["type"] and option["description"], name
+    for name in options(role):
         assert name.startswith("gpustack_" if role.name.startswith("gpustack") else f"{role.name}_"), name
 
 
