@@ -11,7 +11,7 @@ export PIP_CACHE_DIR := $(CACHE)/pip
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: venv
 venv: $(VENV)/.done ## Python environment with Ansible and the test tools, in the cache
@@ -80,9 +80,10 @@ VM_TEST_LAB := LAB_NAME=ascend-gpustack-vmtest LAB_NET=$(or $(TEST_VM_NET),198.1
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 
 .PHONY: lint
-lint: venv ## form: ansible-lint (production), yamllint, ruff
+lint: venv ## form: ansible-lint (production), yamllint, ruff, the changelog
 	@ruff check . && ruff format --check .
 	@yamllint --strict .
+	@antsibull-changelog lint
 	@ansible-lint --offline -q
 
 .PHONY: unit
@@ -91,11 +92,24 @@ unit: venv ## parsers, filters and modules, without a host
 
 .PHONY: python39
 python39: venv ## the same of modules alone, on the oldest Python that they run on
-	@tests/python39
+	@tests/python39/run modules python3 -m pytest -q --strict-markers -p no:cacheprovider \
+	  $$(grep -l 'plugins\.module\(s\|_utils\)' tests/unit/test_*.py)
 
 .PHONY: sanity
 sanity: venv ## ansible-test sanity
 	@tests/sanity/run 2>&1 | grep -Ev '^(Collecting|Downloading|  Downloading|Installing|Successfully|Using cached)|━'
+
+.PHONY: docs
+docs: venv ## the documentation site, in the cache; a link that leads nowhere fails
+	@python docs/build.py $(CACHE)/docs
+
+.PHONY: galaxy
+galaxy: venv ## the collection's tarball, and what galaxy-importer says of it
+	@tests/galaxy
+
+.PHONY: core215
+core215: venv ## the collection on Python 3.9 with ansible-core 2.15
+	@$(TEST_LAB) tests/core215
 
 .PHONY: molecule
 molecule: venv $(SCENARIOS:%=molecule-%) ## every scenario on the simulated servers
@@ -117,7 +131,7 @@ molecule-vm_%: vm-lab
 
 .PHONY: test
 test: venv ## all of it; prints what each part took, and leaves nothing behind
-	@tests/run lint unit python39 sanity lab $(filter-out molecule-vm_%,$(SCENARIOS:%=molecule-%)) vm-lab $(filter molecule-vm_%,$(SCENARIOS:%=molecule-%))
+	@tests/run lint unit python39 sanity docs galaxy lab core215 $(filter-out molecule-vm_%,$(SCENARIOS:%=molecule-%)) vm-lab $(filter molecule-vm_%,$(SCENARIOS:%=molecule-%))
 
 .PHONY: lab
 lab: ## the servers' images for the tests, and empty servers
