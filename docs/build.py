@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Builds the documentation site in a folder: python docs/build.py FOLDER.
 
 Its guides are the sections of both READMEs, a page each; its reference is what antsibull-docs makes of the documentation of modules,
