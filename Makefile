@@ -11,7 +11,7 @@ export PIP_CACHE_DIR := $(CACHE)/pip
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: venv
 venv: $(VENV)/.done ## Python environment with Ansible and the test tools, in the cache
@@ -87,9 +87,10 @@ SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule
 CLUSTERS := $(filter-out molecule-vm_% molecule-swarm,$(SCENARIOS:%=molecule-%))
 
 .PHONY: lint
-lint: venv ## form: ansible-lint (production), yamllint, ruff
+lint: venv ## form: ansible-lint (production), yamllint, ruff, the changelog
 	@ruff check . && ruff format --check .
 	@yamllint --strict .
+	@antsibull-changelog lint
 	@ansible-lint --offline -q
 
 .PHONY: unit
@@ -98,7 +99,8 @@ unit: venv ## parsers, filters and modules, without a host
 
 .PHONY: python39
 python39: venv ## the same of modules alone, on the oldest Python that they run on
-	@tests/python39
+	@tests/python39/run modules python3 -m pytest -q --strict-markers -p no:cacheprovider \
+	  $$(grep -l 'plugins\.module\(s\|_utils\)' tests/unit/test_*.py)
 
 .PHONY: sanity
 sanity: venv ## ansible-test sanity
@@ -107,6 +109,18 @@ sanity: venv ## ansible-test sanity
 .PHONY: gateway
 gateway: venv ## the gateway's settings in the real HAProxy, before stand-ins of vLLM
 	@tests/gateway/run
+
+.PHONY: docs
+docs: venv ## the documentation site, in the cache; a link that leads nowhere fails
+	@python docs/build.py $(CACHE)/docs
+
+.PHONY: galaxy
+galaxy: venv ## the collection's tarball, and what galaxy-importer says of it
+	@tests/galaxy
+
+.PHONY: core215
+core215: venv ## the collection on Python 3.9 with ansible-core 2.15
+	@$(TEST_LAB) tests/core215
 
 .PHONY: molecule
 molecule: venv $(SCENARIOS:%=molecule-%) ## every scenario on the simulated servers
@@ -128,7 +142,7 @@ molecule-vm_%: vm-lab
 
 .PHONY: test
 test: venv ## all of it; prints what each part took, and leaves nothing behind
-	@tests/run lint,unit+python39,sanity gateway lab $(call lane,$(wordlist 1,5,$(CLUSTERS)))+$(call lane,$(wordlist 6,99,$(CLUSTERS))) \
+	@tests/run lint,unit,docs+python39,sanity,galaxy gateway lab core215,$(call lane,$(wordlist 1,5,$(CLUSTERS)))+$(call lane,$(wordlist 6,99,$(CLUSTERS))) \
 	  molecule-swarm vm-lab $(filter molecule-vm_%,$(SCENARIOS:%=molecule-%))
 
 .PHONY: lab

@@ -14,7 +14,8 @@ from ansible_collections.ascend.gpustack.plugins.filter import preflight
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
-TEXTS = [*READMES, ROOT / "lab/README.md"]
+GUIDES = [ROOT / "docs/guides.md", ROOT / "docs/guides.zh-CN.md"]
+TEXTS = [*READMES, *GUIDES, ROOT / "lab/README.md"]
 EXAMPLE = ROOT / "inventories/example"
 PLAYBOOKS = {path.stem for path in (ROOT / "playbooks").glob("*.yml")}
 MODULES = {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
@@ -75,6 +76,14 @@ def test_both_languages_have_the_same_sections():
     assert levels[0] == levels[1]
 
 
+def test_guides_of_both_languages_lead_to_the_same_sections():
+    places = []
+    for readme, guides in zip(READMES, GUIDES):
+        known = [anchor(heading) for heading in headings(readme)]
+        places.append([known.index(link) for link in re.findall(r"\.md#([^)]+)\)", guides.read_text())])
+    assert places[0] == places[1]
+
+
 def test_both_languages_have_the_same_code():
     assert split(READMES[0])[1] == split(READMES[1])[1]
 
@@ -102,11 +111,12 @@ def test_every_check_stands_in_the_table_of_checks(path):
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_link_leads_somewhere(path):
-    for target in re.findall(r"\]\(([^)]+)\)", split(path)[0]):
-        if target.startswith("#"):
-            assert target[1:] in [anchor(heading) for heading in headings(path)], target
-        elif "://" not in target:
-            assert (path.parent / target).exists(), target
+    for link in re.findall(r"\]\(([^)]+)\)", split(path)[0]):
+        if "://" not in link:
+            target, _hash, place = link.partition("#")
+            file = path.parent / target if target else path
+            assert file.exists(), link
+            assert not place or place in [anchor(heading) for heading in headings(file)], link
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -126,7 +136,7 @@ def test_named_playbook_inventory_and_make_target_exist(path):
         "lab",
     }  # a placeholder, and the label of the lab's containers
     assert full_names - PLAYBOOKS - MODULES - ROLES == set()
-    targets = set(re.findall(r"^make ([a-z-]+)", text, flags=re.M))
+    targets = set(re.findall(r"^make ([a-z0-9-]+)", text, flags=re.M))
     makefile = (ROOT / "Makefile").read_text()
     assert [target for target in targets if not re.search(rf"^{target}:", makefile, flags=re.M)] == []
     for playbook in re.findall(r"ansible-playbook -i \S+ ([\w/-]+\.yml)", text):
@@ -157,10 +167,10 @@ def test_every_variable_is_in_the_readme_and_in_the_example():
 def test_message_in_the_troubleshooting_table_is_one_that_the_collection_gives(path, source):
     (table,) = [table for table in tables(path) if "NPUs are usable:" in "".join(table)]
     for row in table[2:]:
-        (message,) = re.findall(r"`([^`]+)`", row.split("|")[1])
-        parts = [part.strip(" ()'") for part in message.split("…")]
-        told = [part for part in parts if len(part) > 5]
-        assert told and [part for part in told if part not in source] == [], message
+        for message in re.findall(r"`([^`]+)`", row.split("|")[1]):
+            parts = [part.strip(" ()'") for part in message.split("…")]
+            told = [part for part in parts if len(part) > 5]
+            assert told and [part for part in told if part not in source] == [], message
 
 
 def example_variables(text: str) -> dict:

@@ -1,0 +1,124 @@
+"""Whatever the collection can refuse with stands in the READMEs' table of messages."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import re
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
+# What stands for a value, in the sentences as in the table
+GAP = "…"
+DOCUMENTATION = {"DOCUMENTATION", "EXAMPLES", "RETURN"}
+
+
+def sentence(node: ast.AST) -> str | None:
+    """A literal's text, with a gap for each value of an f-string."""
+    if isinstance(node, ast.JoinedStr):
+        parts = [str(part.value) if isinstance(part, ast.Constant) else GAP for part in node.values]
+        return " ".join("".join(parts).split())
+    return " ".join(node.value.split()) if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def texts_for_readers(tree: ast.Module) -> Iterator[ast.AST]:
+    """The literals that are no documentation, and no parts of others."""
+    others = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    others |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and DOCUMENTATION & {getattr(target, "id", "") for target in node.targets}:
+            others.add(id(node.value))
+    return (node for node in ast.walk(tree) if id(node) not in others)
+
+
+def refusals_of(path: pathlib.Path) -> set[str]:
+    """Sentences that say what was expected; those of exceptions, failures and lists of problems; those of preflight's findings."""
+    tree = ast.parse(path.read_text())
+    told = {text for node in texts_for_readers(tree) if (text := sentence(node)) and re.search(r"(^|[:;,] )expected[ \[]", text)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name, words = ast.unparse(node.func), [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "msg")]
+            if name == "finding":
+                told |= {text for word in words[2:3] if (text := sentence(word))}
+            elif name.endswith(("Error", "fail_json", "problems.append", "refusals.append")):
+                told |= {text for word in words if (text := sentence(word)) and len(text.replace(GAP, "")) > 30}
+        elif (
+            isinstance(node, ast.Tuple)
+            and path.name == "preflight.py"
+            and [" " in (sentence(word) or "") for word in node.elts] == [True] * 2
+        ):
+            told.add(sentence(node.elts[0]) or GAP)
+        elif isinstance(node, ast.Assign) and path.name == "preflight.py" and getattr(node.targets[0], "id", "") == "text":
+            told.add(sentence(node.value) or GAP)
+    return told
+
+
+def tasks(found: object) -> Iterator[dict]:
+    if isinstance(found, list):
+        for task in found:
+            yield from tasks(task)
+    elif isinstance(found, dict):
+        yield found
+        for name in ("tasks", "block", "rescue", "always"):
+            yield from tasks(found.get(name))
+
+
+def refusals_of_tasks(path: pathlib.Path) -> set[str]:
+    given = [
+        task.get("ansible.builtin.assert", {}).get("fail_msg") or task.get("ansible.builtin.fail", {}).get("msg")
+        for task in tasks(yaml.safe_load(path.read_text()))
+    ]
+    return {" ".join(re.sub(r"\{\{.*?\}\}", GAP, text, flags=re.S).split()) for text in given if text}
+
+
+def refusals() -> list[tuple[str, str]]:
+    """(where, sentence); what is a value alone is said elsewhere."""
+    found = [(path, text) for path in sorted((ROOT / "plugins").rglob("*.py")) for text in sorted(refusals_of(path))]
+    files = [*(ROOT / "roles").glob("*/tasks/*.yml"), *(ROOT / "playbooks").glob("*.yml")]
+    found += [(path, text) for path in sorted(files) for text in sorted(refusals_of_tasks(path))]
+    return [(str(path.relative_to(ROOT)), text) for path, text in found if re.search(r"\w", text)]
+
+
+def table(readme: pathlib.Path) -> list[str]:
+    """The messages of the table: what stands in backticks in its first column."""
+    (block,) = [block for block in re.findall(r"(?:^\|.*\n)+", readme.read_text(), flags=re.M) if "NPUs are usable: …" in block]
+    return [message for row in block.splitlines()[2:] for message in re.findall(r"`([^`]+)`", row.split(" | ")[0])]
+
+
+def says(message: str, text: str) -> bool:
+    """Whether a message of the table is this sentence: all its words stand there in their order, or a long run of them."""
+    parts = [part for part in (part.strip(" ()'.") for part in message.split(GAP)) if part]
+    # What comes first may be in the value that the sentence begins with.
+    for wanted in [parts, parts[1:]] if text.startswith(GAP) and len(parts) > 1 else [parts]:
+        places = [text.find(part) for part in wanted]
+        if -1 not in places and places == sorted(places) and len(re.sub(r"\W|expected", "", "".join(wanted))) > 5:
+            return True
+    return any(len(part) >= 18 and part in text for part in parts)
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)
+def test_every_refusal_stands_in_the_table_of_messages(readme):
+    messages = table(readme)
+    missing = [f"{where}: {text}" for where, text in refusals() if not any(says(message, text) for message in messages)]
+    assert not missing, "\n".join(missing)
+
+
+@pytest.mark.parametrize(
+    "source, expected",
+    [
+        (
+            'raise TokenError("kind", f"the container {name} is not running: expected running")',
+            {"the container … is not running: expected running"},
+        ),
+        ('"""A docstring with expected words."""\nDOCUMENTATION = "expected here"', set()),
+        ('problems.append(f"{a} is shared by {b} and that is a fault")', {"… is shared by … and that is a fault"}),
+    ],
+)
+def test_refusals_are_found_in_source(tmp_path, source, expected):
+    path = tmp_path / "source.py"
+    path.write_text(source)
+    assert refusals_of(path) == expected
