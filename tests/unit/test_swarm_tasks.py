@@ -164,8 +164,8 @@ def test_task_without_a_host_for_long_is_in_vain_unless_an_update_goes_on():
     early, late = judge(pending, now=60), judge(pending, now=150)
     assert (early.stuck, late.stuck) == (False, True)
     assert late.problems == [
-        "atlas3: service qwen cannot be placed: no suitable node (insufficient resources on 1 node); expected it running. See what holds the"
-        " NPUs there, or lower the service's npus."
+        "atlas3: service qwen cannot be placed: no suitable node (insufficient resources on 1 node); expected it running. See what holds"
+        " the NPUs there, or lower the service's npus."
     ]
     assert not judge(pending, service(update={"State": "updating"}), now=150).stuck
 
