@@ -54,8 +54,8 @@ NODES = [node(1), node(2), node(3)]
 ORIGIN = swarm_tasks.epoch(at(0))
 
 
-def judge(tasks: list, found: dict | None = None, nodes: list = NODES, since: float = 0, now: float = 30) -> swarm_tasks.Service:
-    return swarm_tasks.judge("qwen", found or service(), tasks, nodes, ORIGIN + since, ORIGIN + now)
+def judge(tasks: list, found: dict | None = None, nodes: list | None = None, since: float = 0, now: float = 30) -> swarm_tasks.Service:
+    return swarm_tasks.judge("qwen", found or service(), tasks, nodes or NODES, ORIGIN + since, ORIGIN + now)
 
 
 def test_service_that_runs_on_every_host_is_healthy():
