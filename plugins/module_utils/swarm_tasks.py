@@ -101,8 +101,29 @@ def judge(name: str, service: Mapping[str, Any], tasks: list[dict], nodes: list[
     current = {place: _current(places[place]) for place in expected if place in places}
     running = [task for task in current.values() if _state(task) == "running" and _is_up_to_date(task, service)]
     update = service.get("UpdateStatus") or {}
-    problems, stuck = [], update.get("State") == "paused"
-    if stuck:
+    general = _general_problems(name, update, expected)
+    lacking = [place for place in expected if current.get(place) not in running]
+    found = [
+        _problem(name, service, places.get(place, []), names, names.get(place), since, now)
+        for place in sorted(lacking, key=lambda place: names.get(place, place.zfill(9)))
+    ]
+    return Service(
+        name=name,
+        wanted=len(expected),
+        running=len(running),
+        starting=sum(_state(task) in ("preparing", "starting", "ready") for task in current.values()),
+        hosts=sorted(names.get(task.get("NodeID", ""), "?") for task in running),
+        update=update.get("State"),
+        problems=general + [problem for problem, _in_vain in found],
+        # While an update goes on, what is next in it may be what a task waits for.
+        stuck=bool(general) or (update.get("State") != "updating" and any(in_vain for _text, in_vain in found)),
+    )
+
+
+def _general_problems(name: str, update: Mapping[str, Any], expected: list[str]) -> list[str]:
+    """What keeps a service from running wherever it is, and goes on doing so."""
+    problems = []
+    if update.get("State") == "paused":
         problems.append(
             f"Swarm: the update of service {name} is paused ({update.get('Message', 'no reason given')}); expected it to go on. "
             "Mend the cause, and run playbooks/swarm.yml again."
@@ -111,24 +132,7 @@ def judge(name: str, service: Mapping[str, Any], tasks: list[dict], nodes: list[
         problems.append(
             f"Swarm: service {name} has no host that is ready and matches its constraints; expected one at least. See: docker node ls"
         )
-        stuck = True
-    for place in sorted(expected, key=lambda place: names.get(place, place.zfill(9))):
-        history = places.get(place, [])
-        if current.get(place) in running:
-            continue
-        problem, hopeless = _problem(name, service, history, names, names.get(place), since, now)
-        problems.append(problem)
-        stuck = stuck or hopeless and update.get("State") != "updating"
-    return Service(
-        name=name,
-        wanted=len(expected),
-        running=len(running),
-        starting=sum(_state(task) in ("preparing", "starting", "ready") for task in current.values()),
-        hosts=sorted(names.get(task.get("NodeID", ""), "?") for task in running),
-        update=update.get("State"),
-        problems=problems,
-        stuck=stuck,
-    )
+    return problems
 
 
 def _by_place(tasks: list[dict], replicated: bool) -> dict[str, list[dict]]:

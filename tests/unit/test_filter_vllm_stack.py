@@ -86,7 +86,7 @@ def test_request_that_can_not_be_fulfilled_is_refused_in_one_sentence_with_a_rem
 
 def test_all_that_is_wrong_is_said_at_once():
     problems = refusals({"name": "qwen", "port": 8001}, "coder", name="my stack", stats_port=8000)
-    assert [problem.split(";")[0] for problem in problems] == [
+    assert [problem.partition(";")[0] for problem in problems] == [
         "vllm_stack_name is 'my stack'",
         "vllm_stack_port and vllm_stack_stats_port are both 8000",
         "service qwen lacks model, npus",

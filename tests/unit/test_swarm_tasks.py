@@ -54,8 +54,8 @@ NODES = [node(1), node(2), node(3)]
 ORIGIN = swarm_tasks.epoch(at(0))
 
 
-def judge(tasks: list, found: dict | None = None, nodes: list = NODES, since: float = 0, now: float = 30) -> swarm_tasks.Service:
-    return swarm_tasks.judge("qwen", found or service(), tasks, nodes, ORIGIN + since, ORIGIN + now)
+def judge(tasks: list, found: dict | None = None, nodes: list | None = None, since: float = 0, now: float = 30) -> swarm_tasks.Service:
+    return swarm_tasks.judge("qwen", found or service(), tasks, nodes or NODES, ORIGIN + since, ORIGIN + now)
 
 
 def test_service_that_runs_on_every_host_is_healthy():
@@ -164,8 +164,8 @@ def test_task_without_a_host_for_long_is_in_vain_unless_an_update_goes_on():
     early, late = judge(pending, now=60), judge(pending, now=150)
     assert (early.stuck, late.stuck) == (False, True)
     assert late.problems == [
-        "atlas3: service qwen cannot be placed: no suitable node (insufficient resources on 1 node); expected it running. See what holds the"
-        " NPUs there, or lower the service's npus."
+        "atlas3: service qwen cannot be placed: no suitable node (insufficient resources on 1 node); expected it running. See what holds"
+        " the NPUs there, or lower the service's npus."
     ]
     assert not judge(pending, service(update={"State": "updating"}), now=150).stuck
 

@@ -313,6 +313,57 @@ def test_container_that_does_not_stop_is_told(swarm):
         vllm_stack.absent(parameters(), swarm, False, lambda _seconds: None)
 
 
+# Reading
+
+
+class RunningSwarm(Swarm):
+    """One host on which the gateway runs and the models do not."""
+
+    node = {
+        "ID": "id1",
+        "Spec": {"Labels": {"gpustack.name": "atlas1", "gpustack.npu": "true"}, "Availability": "active"},
+        "Description": {"Resources": {"GenericResources": [{"NamedResourceSpec": {"Kind": "NPU", "Value": "Ascend910-0"}}]}},
+        "Status": {"State": "ready"},
+    }
+
+    def do_node_ls(self, _argv, _stdin):
+        return Result(0, "id1\n")
+
+    def do_service_ps(self, argv, _stdin):
+        assert "--no-trunc" in argv
+        # One that has gone away meanwhile
+        return Result(0, "task1\ntask2\n")
+
+    def do_inspect_type(self, argv, stdin):
+        if argv[3] == "node":
+            return Result(0, json.dumps([self.node]))
+        if argv[3] != "task":
+            return super().do_inspect_type(argv, stdin)
+        (gateway,) = [service for service in self.services if service["Spec"]["Name"] == "vllm_gateway"]
+        status = {"State": "running", "Timestamp": "2026-05-26T12:00:00Z"}
+        task = {"ServiceID": gateway["ID"], "NodeID": "id1", "Spec": gateway["Spec"]["TaskTemplate"], "Status": status}
+        return Result(1, json.dumps([{**task, "CreatedAt": status["Timestamp"], "DesiredState": "running"}]), "no such task: task2")
+
+
+def test_answer_says_of_each_service_how_it_stands():
+    swarm = RunningSwarm()
+    empty = vllm_stack_info.read(swarm, "vllm", None, 1779800000.0, 5)
+    assert (empty["healthy"], empty["finished"], empty["services"], empty["npu_nodes"]) == (False, False, [], {"atlas1": 1})
+    present(swarm)
+    found = vllm_stack_info.read(swarm, "vllm", None, 1779800000.0, 5)
+    assert (found["progress"], found["healthy"], found["finished"]) == ("coder 0 of 1, gateway 1 of 1, qwen 0 of 1", False, False)
+    assert [problem.split(";")[0] for problem in found["problems"]] == [
+        "Swarm: service coder has no task yet",
+        "atlas1: service qwen has no task yet",
+    ]
+    assert found["services"][1] == {"name": "gateway", "wanted": 1, "running": 1, "starting": 0, "hosts": ["atlas1"], "update": None}
+
+
+def test_host_that_is_no_manager_can_not_be_asked():
+    with pytest.raises(swarm_stack.StackError, match="expected a manager"):
+        vllm_stack_info.gather({"timeout": 5}, Swarm(manager=False), lambda: 0.0, lambda _seconds: None)
+
+
 # Waiting
 
 
