@@ -69,8 +69,9 @@ class Controller:
         self.environment = {"ANSIBLE_COLLECTIONS_PATH": str(self.collections), "ANSIBLE_COLLECTIONS_SCAN_SYS_PATH": "false"}
         self.jobs = 0
         call(["git", "clone", "--quiet", origin, self.project], folder)
+        # As AWX does, which knows no --offline: nothing answers at the address of Galaxy, and nothing is to be asked of it.
         words = ["ansible-galaxy", "collection", "install", "-r", "collections/requirements.yml", "--collections-path", self.collections]
-        call(words, self.project, HOME=str(folder), **self.environment)
+        call(words, self.project, HOME=str(folder), ANSIBLE_GALAXY_SERVER="http://127.0.0.1:9/", **self.environment)
         words = ["ansible-inventory", "-i", "inventories/example/hosts.yml", "--list", "--export"]
         self.inventory = json.loads(call(words, self.project, HOME=str(folder), **self.environment))
 
