@@ -38,7 +38,9 @@ def operators_project(folder: pathlib.Path) -> pathlib.Path:
     call([ROOT / "awx/export", origin], folder)
     group_vars = yaml.safe_load((ROOT / "inventories/lab/group_vars/all.yml").read_text())
     kept = {
-        name: group_vars[name] for name in group_vars if name.startswith(("ansible_user", "ansible_ssh_common", "gpustack_", "ascend_"))
+        name: group_vars[name]
+        for name in group_vars
+        if name.startswith(("ansible_user", "ansible_ssh_common", "gpustack_", "ascend_", "vllm_"))
     }
     password = folder / "vault"
     password.write_text(VAULT_PASSWORD)
@@ -46,6 +48,7 @@ def operators_project(folder: pathlib.Path) -> pathlib.Path:
     variables = yaml.safe_dump(kept) + subprocess.run(words, check=True, capture_output=True, text=True).stdout
     workers = {name: {"ansible_host": f"{LAB_NET}.{number}"} for name, number in (("atlas1", 106), ("atlas2", 107))}
     groups = {"gpustack_server": {"hosts": {"atlas1": None}}, "gpustack_worker": {"hosts": workers}}
+    groups |= {"docker_swarm_manager": {"hosts": {"atlas1": None}}, "docker_swarm_worker": {"hosts": {"atlas2": None}}}
     (origin / "inventories/example/hosts.yml").write_text(yaml.safe_dump({"all": {"children": groups}}))
     (origin / "inventories/example/group_vars/all.yml").write_text(variables)
     identity = ("-c", "user.name=operator", "-c", "user.email=operator@example.com")

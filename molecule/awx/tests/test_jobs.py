@@ -11,6 +11,7 @@ from jobs import TOKEN, Controller, call, operators_project
 # What the surveys hand over when nobody changes anything: texts, also for booleans and numbers.
 DEPLOY = {"gpustack_preflight_continue": "false", "gpustack_restart_at_once": "1", "gpustack_worker_replace_stale": "false"}
 DEPLOY |= {"gpustack_takeover_upgrade": "false"}
+MODELS = ("Qwen/Qwen3-30B-A3B", "Qwen/Qwen2.5-Coder-32B-Instruct")
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,15 @@ def test_reset_says_first_what_it_would_remove_and_removes_it_when_approved(job,
     done = job("GPUStack: reset", {"gpustack_reset_confirm": "true", "gpustack_reset_data": "true"})
     assert done.rc == 0
     assert [containers(atlas(name)) for name in ("atlas1", "atlas2")] == ["", ""]
+
+
+def test_swarm_takes_the_servers_over_and_hands_its_services_on(job, atlas):
+    atlas("atlas1").check_output(f"mkdir -p {' '.join(f'/data/models/{model}' for model in MODELS)}")
+    done = job("GPUStack: Swarm")
+    assert done.rc == 0
+    stack = done.artifacts["vllm_stack"]
+    assert (stack["ok"], stack["problems"]) == (True, [])
+    assert atlas("atlas2").check_output("docker ps -q --filter label=com.docker.swarm.service.name=vllm_qwen3") != ""
 
 
 def test_nothing_is_left_on_the_controller(controller):
