@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 
 import yaml
-from conftest import ROOT
+from conftest import LAB, ROOT
 
 LAB_NET = os.environ.get("LAB_NET", "198.18.33")
 CACHE = pathlib.Path(os.environ.get("ASCEND_GPUSTACK_CACHE") or pathlib.Path.home() / ".cache/ascend-gpustack")
@@ -78,31 +78,33 @@ class Controller:
         words = ["ansible-inventory", "-i", "inventories/example/hosts.yml", "--list", "--export"]
         self.inventory = json.loads(call(words, self.project, HOME=str(folder), **self.environment))
 
-    def run(self, template: str, answers: dict, limit: str = "", job_type: str = "", forks: int = 5) -> Job:
-        """Run a job template: answers become extra variables, the prompted fields options of ansible-playbook."""
+    def run(self, template: str, answers: dict, limit: str = "", job_type: str = "", forks: int = 5, image: str = "") -> Job:
+        """Run a job template: answers become extra variables, the prompted fields options of ansible-playbook. An image brings its collections."""
         self.jobs += 1
         private = self.folder / f"awx_{self.jobs}"
         (private / "env").mkdir(parents=True)
         (private / "inventory").mkdir()
-        (private / "project").symlink_to(self.project)
+        call(["git", "clone", "--quiet", self.project, private / "project"], self.folder)
         script = private / "inventory/hosts"
         script.write_text(f"#!/usr/bin/env python3\nprint({json.dumps(self.inventory)!r})\n")
         script.chmod(0o700)
         job_type = job_type or TEMPLATES[template].get("job_type", "run")
         options = ["-u root", f"--forks {forks}", "--ask-vault-pass", *(["--check"] if job_type == "check" else [])]
         options += [f"--limit {limit}"] if limit else []
-        self.write(private / "env", options, answers)
-        words = ["ansible-runner", "run", private, "--playbook", TEMPLATES[template]["playbook"], "--ident", "1"]
+        self.write(private / "env", options, answers, {} if image else self.environment)
+        words = ["ansible-runner", "run", "/runner" if image else private, "--playbook", TEMPLATES[template]["playbook"], "--ident", "1"]
+        if image:
+            words = ["docker", "run", "--rm", f"--network={LAB}", "--user=root", f"--volume={private}:/runner", image, *words]
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": str(home)}
         done = subprocess.run(words, cwd=private, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         return Job(done.returncode, done.stdout + done.stderr, artifacts(private / "artifacts/1/job_events"))
 
-    def write(self, env: pathlib.Path, options: list[str], answers: dict) -> None:
+    def write(self, env: pathlib.Path, options: list[str], answers: dict, environment: dict) -> None:
         (env / "cmdline").write_text(" ".join(options))
         (env / "extravars").write_text(json.dumps(answers))
-        (env / "envvars").write_text(json.dumps({**self.environment, "ANSIBLE_HOST_KEY_CHECKING": "False"}))
+        (env / "envvars").write_text(json.dumps({**environment, "ANSIBLE_HOST_KEY_CHECKING": "False"}))
         (env / "passwords").write_text(json.dumps({r"Vault password:\s*?$": VAULT_PASSWORD}))
         shutil.copy(CACHE / "lab/ssh/id_ed25519", env / "ssh_key")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import environment
 import pytest
 from conftest import lab
 from jobs import TOKEN, Controller, call, operators_project
@@ -35,6 +36,11 @@ def job(controller, capsys):
     return run
 
 
+@pytest.fixture(scope="module")
+def image(controller):
+    return environment.build(controller.project, controller.folder / "environment")
+
+
 def containers(host) -> str:
     return host.check_output("docker ps --format '{{.Names}} {{.Status}}'")
 
@@ -53,6 +59,12 @@ def test_preflight_that_fails_hands_its_findings_on(job):
     found = done.artifacts["ascend_driver_check"]
     assert (found["hosts"], found["bad_hosts"]) == (2, ["atlas2"])
     assert [(item["host"], item["check"]) for item in found["findings"] if item["result"] == "fail"] == [("atlas2", "npu_count")]
+
+
+def test_execution_environment_has_all_that_preflight_needs(job, image):
+    done = job("GPUStack: preflight", image=image)
+    assert done.rc == 0
+    assert done.artifacts["ascend_driver_check"] == {"hosts": 2, "bad_hosts": [], "findings": []}
 
 
 def test_deploy_goes_on_from_preflights_artifacts_and_keeps_to_its_limit(job, atlas):
@@ -116,6 +128,6 @@ def test_swarm_takes_the_servers_over_and_hands_its_services_on(job, atlas):
 
 
 def test_nothing_is_left_on_the_controller(controller):
-    assert call(["git", "status", "--porcelain", "--ignored"], controller.project) == ""
-    left = [path for path in (controller.folder / "home").rglob("*") if path.is_file()]
-    assert left == []
+    for project in controller.folder.glob("awx_*/project"):
+        assert call(["git", "status", "--porcelain", "--ignored"], project) == ""
+    assert [path for path in (controller.folder / "home").rglob("*") if path.is_file()] == []
