@@ -12,8 +12,8 @@ from conftest import LAB, ROOT
 
 sys.path.insert(0, str(ROOT / "lab"))
 
-from lablib import images  # noqa: E402
-from lablib.settings import LABEL  # noqa: E402
+from lablib import images
+from lablib.settings import LABEL
 
 BASE, IMAGE = f"{LAB}/controller", f"{LAB}/execution-environment"
 

@@ -79,7 +79,7 @@ class Controller:
         self.inventory = json.loads(call(words, self.project, HOME=str(folder), **self.environment))
 
     def run(self, template: str, answers: dict, limit: str = "", job_type: str = "", forks: int = 5, image: str = "") -> Job:
-        """Run a job template: answers become extra variables, the prompted fields options of ansible-playbook. An image brings its collections."""
+        """Run a job template, here or in an image: answers become extra variables, prompted fields options of ansible-playbook."""
         self.jobs += 1
         private = self.folder / f"awx_{self.jobs}"
         (private / "env").mkdir(parents=True)
