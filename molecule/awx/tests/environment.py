@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "lab"))
 from lablib import images
 from lablib.settings import LABEL
 
-BASE, IMAGE = f"{LAB}/controller", f"{LAB}/execution-environment"
+BASE, IMAGE = f"{LAB}/controller:latest", f"{LAB}/execution-environment:latest"
 
 
 def build(project: pathlib.Path, folder: pathlib.Path) -> str:
