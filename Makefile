@@ -72,6 +72,13 @@ clean: ## remove the demo's and the tests' servers, networks, volumes and proces
 distclean: clean ## also the cache
 	@rm -rf $(CACHE)
 
+# ---- what leaves the checkout ---------------------------------------------------------------------------------------------
+
+.PHONY: awx-project
+awx-project: venv ## a git repository for AWX in DEST; with PUBLISHED=1 it names the collection's version on Galaxy
+	@[ -n "$(DEST)" ] || { echo "awx-project: DEST is empty; expected the folder to write to. Run make awx-project DEST=FOLDER."; exit 1; }
+	@awx/export "$(DEST)" $(if $(PUBLISHED),--published)
+
 # ---- tests ----------------------------------------------------------------------------------------------------------------
 
 # The tests' servers have a name and a network of their own, so that a demo beside them is left alone; tests/run makes them twice at a time.

@@ -155,6 +155,10 @@ def pip_settings() -> str:
     return "[global]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())
 
 
+def pip_certificates() -> str:
+    return os.environ.get("PIP_CERT") or ssl.get_default_verify_paths().cafile or DEBIAN_CERTIFICATES
+
+
 def seed_path(lab: Lab) -> pathlib.Path:
     return lab.cache / f"seed-{key(SOURCE / 'gpustack', SOURCE / 'vllm', *GPUSTACK_VERSIONS, *HAPROXY)}"
 
@@ -199,7 +203,7 @@ def build_in_engine(lab: Lab, host: str, haproxy: pathlib.Path, path: pathlib.Pa
         shutil.copytree(SOURCE / name, build / name)
     (build / "pip.conf").write_text(pip_settings(), encoding="utf-8")
     (build / "pip.conf").chmod(0o600)
-    shutil.copy(os.environ.get("PIP_CERT") or ssl.get_default_verify_paths().cafile or DEBIAN_CERTIFICATES, build / "ca.pem")
+    shutil.copy(pip_certificates(), build / "ca.pem")
     volumes = (f"--volume={build}:/lab-build", f"--volume={haproxy}:/lab-haproxy:ro", f"--volume={path}:/lab-seed")
     words = ("sh", "/lab-build/gpustack/build", *GPUSTACK_VERSIONS[:1], *GPUSTACK_VERSIONS)
     options = ("--rm", "--name", seed_builder(lab), "--label", lab.label, "--network=host", *cgroup_options(lab))
