@@ -16,10 +16,10 @@ WORKER = ["10150/tcp", "10151/tcp", "40000-40063/tcp", "40064-40095/tcp"]
 NFS = ["2049/tcp", "111/tcp", "20048/tcp", "111/udp", "20048/udp", "662/tcp", "662/udp", "32803/tcp", "32769/udp"]
 
 
-def access(host: str, groups: dict = GPUSTACK, store_type: str = "nfs", **variables: dict) -> dict[str, tuple]:
+def access(host: str, groups: dict | None = None, store_type: str = "nfs", **variables: dict) -> dict[str, tuple]:
     """Ports and sources by service; variables are those of hosts, by their names."""
     hostvars = {name: {**HOSTVARS[name], **variables.get(name, {})} for name in NAMES}
-    services = cluster.firewall_access(host, hostvars, groups, store_type)["services"]
+    services = cluster.firewall_access(host, hostvars, groups or GPUSTACK, store_type)["services"]
     return {service["name"]: (service["ports"], service["sources"]) for service in services}
 
 

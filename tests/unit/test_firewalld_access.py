@@ -44,13 +44,13 @@ public (default, active)
   forward: yes
   masquerade: yes
   forward-ports:
-	port=80:proto=tcp:toport=8080:toaddr=
-	port=81:proto=tcp:toport=8081:toaddr=10.0.0.9
+<tab>port=80:proto=tcp:toport=8080:toaddr=
+<tab>port=81:proto=tcp:toport=8081:toaddr=10.0.0.9
   source-ports:
   icmp-blocks:
   rich rules:
-	rule priority="-1" source address="10.0.0.0/8" accept
-	rule family="ipv4" source address="10.9.9.9" service name="ssh" accept
+<tab>rule priority="-1" source address="10.0.0.0/8" accept
+<tab>rule family="ipv4" source address="10.9.9.9" service name="ssh" accept
 
 trusted
   target: ACCEPT
@@ -59,7 +59,7 @@ trusted
   sources:
   services:
   ports:
-""".replace(":\n", ": \n")
+""".replace(":\n", ": \n").replace("<tab>", "\t")
 PLURAL = {option: key for key, option in firewalld._LISTS.items()}
 SSH = {"services": ["ssh"]}
 PUBLIC = {"name": "gpustack", "ports": ["8080/tcp"]}
