@@ -667,8 +667,9 @@ def _way_out(bad: list[str], hosts: list[str], vital: list[str], all_bad: bool, 
     if all_bad or len(bad) == len(hosts):
         return []
     if vital:
-        which = {"gpustack": "The server or the store", "swarm": "The first manager"}[settings["cluster"]]
-        return [f"{which} is among them ({', '.join(vital)}): nothing can go on without it."]
+        if settings["cluster"] == "swarm":
+            return [f"The first manager is among them ({', '.join(vital)}): nothing can go on without it."]
+        return [f"The server or the store is among them ({', '.join(vital)}): nothing can go on without it."]
     names = ([settings["limit"]] if settings["limit"] else []) + [f"!{host}" for host in bad]
     return [f"The others would pass: --limit '{','.join(names)}'"]
 

@@ -120,7 +120,7 @@ def _error(status: int, message: str, code: str | None = None, param: str | None
 
 
 def _frontend(models: dict[str, list[dict]], settings: dict) -> str:
-    expected = f"expected one of: {', '.join(models)}"
+    expected = f"expected one of the models: {', '.join(models)}"
     limit = settings["max_body"]
     no_model, unknown = f"The body is no JSON with a model; {expected}", f"The model is not served here; {expected}"
     large = f"The request body is larger than {limit} bytes, the limit of this gateway (vllm_stack_max_body)."

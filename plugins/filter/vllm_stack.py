@@ -149,7 +149,7 @@ def _service_problems(service: Mapping, number: int, settings: dict) -> list[str
             problems.append(f"{title} has {key} {value!r}; expected a number from 1 to {limit}. Correct it.")
     for key, kind, what in (("args", list, "a list"), ("env", Mapping, "a mapping")):
         if not isinstance(service.get(key), kind):
-            problems.append(f"{title} has {key} {service.get(key)!r}; expected {what}. Correct it.")
+            problems.append(f"{title} has {key} {service.get(key)!r}, of another kind than asked for; expected {what}. Correct it.")
     if "model" not in missing and not _places(service["model"], settings["store"]):
         problems.append(
             f"{title} has the model {service['model']!r}; expected a directory below the store {settings['store']}, such as "

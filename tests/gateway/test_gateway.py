@@ -311,7 +311,7 @@ def test_openai_client_is_served(request, which, model):
 
 def test_openai_client_understands_the_refusals(gateway):
     api = client(gateway)
-    with pytest.raises(openai.NotFoundError, match=f"expected one of: {QWEN}"):
+    with pytest.raises(openai.NotFoundError, match=f"expected one of the models: {QWEN}"):
         api.chat.completions.create(model="gpt-4o", messages=[])
     for size in (LIMIT + 1, 20 * LIMIT):
         with pytest.raises(openai.APIStatusError, match=f"larger than {LIMIT} bytes") as caught:

@@ -317,7 +317,7 @@ def test_chain_that_a_reload_took_away_is_recognised_and_mended(updated, atlas):
     run = run_playbook("firewall", "--limit", "atlas4")
     assert run.rc == 0, run.failure
     assert (
-        "atlas4: Docker's chain DOCKER is missing from the nat table; Docker is restarted, and with it the running containers: vllm_"
+        "chain DOCKER is missing from the nat table; Docker is restarted, and with it the running containers: vllm_"
         in run.text
     )
     assert host.run("iptables -t nat -S DOCKER").rc == 0
