@@ -74,8 +74,8 @@ def test_numbers_that_came_as_text_are_numbers_and_defaults_follow_from_what_was
         ({"npus": "four"}, "has npus 'four'; expected a number from 1 to 1024"),
         ({"port": 70000}, "has port 70000; expected a number from 1 to 65535"),
         ({"npus": True}, "has npus True"),
-        ({"args": "--enable-expert-parallel"}, "has args '--enable-expert-parallel'; expected a list"),
-        ({"env": ["A=B"]}, "has env ['A=B']; expected a mapping"),
+        ({"args": "--enable-expert-parallel"}, "has args '--enable-expert-parallel', of another kind than asked for; expected a list"),
+        ({"env": ["A=B"]}, "has env ['A=B'], of another kind than asked for; expected a mapping"),
     ],
 )
 def test_request_that_can_not_be_fulfilled_is_refused_in_one_sentence_with_a_remedy(changes, words):
