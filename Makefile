@@ -88,10 +88,10 @@ TEST_LAB := $(TEST_LAB_$(or $(TEST_LANE),1))
 VM_TEST_LAB := LAB_NAME=ascend-gpustack-vmtest LAB_NET=$(or $(TEST_VM_NET),198.18.35) \
   LAB_VM_SSH_PORT=$(or $(TEST_VM_SSH_PORT),22320) LAB_PAGE_PORT=$(or $(TEST_VM_PAGE_PORT),18135)
 comma := ,
-lane = $(subst $() $(),$(comma),$(strip $(1)))
+parts = $(subst $() $(),$(comma),$(strip $(1)))
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
-# In two lanes, of five and the others; what is measured under load is alone.
-CLUSTERS := $(filter-out molecule-vm_% molecule-swarm,$(SCENARIOS:%=molecule-%))
+# In two lanes; the Swarm is measured under load, so that it is alone. AWX's scenario takes ten minutes by itself: make molecule-awx.
+CLUSTERS := $(filter-out molecule-vm_% molecule-swarm molecule-awx,$(SCENARIOS:%=molecule-%))
 
 .PHONY: lint
 lint: venv ## form: ansible-lint (production), yamllint, ruff, the changelog
@@ -149,8 +149,8 @@ molecule-vm_%: vm-lab
 
 .PHONY: test
 test: venv ## all of it; prints what each part took, and leaves nothing behind
-	@tests/run lint,unit,docs+python39,sanity,galaxy gateway lab core215,$(call lane,$(wordlist 1,5,$(CLUSTERS)))+$(call lane,$(wordlist 6,99,$(CLUSTERS))) \
-	  molecule-swarm vm-lab $(filter molecule-vm_%,$(SCENARIOS:%=molecule-%))
+	@tests/run lab core215,$(call parts,$(wordlist 1,4,$(CLUSTERS)))+lint,unit,$(call parts,$(wordlist 5,99,$(CLUSTERS))) molecule-swarm \
+	  python39,sanity,galaxy,docs,gateway+vm-lab,$(call parts,$(filter molecule-vm_%,$(SCENARIOS:%=molecule-%)))
 
 .PHONY: lab
 lab: ## the servers' images for the tests, and empty servers
