@@ -316,10 +316,7 @@ def test_chain_that_a_reload_took_away_is_recognised_and_mended(updated, atlas):
     assert "No chain/target/match by that name" in host.run(probe).stderr
     run = run_playbook("firewall", "--limit", "atlas4")
     assert run.rc == 0, run.failure
-    assert (
-        "chain DOCKER is missing from the nat table; Docker is restarted, and with it the running containers: vllm_"
-        in run.text
-    )
+    assert "chain DOCKER is missing from the nat table; Docker is restarted, and with it the running containers: vllm_" in run.text
     assert host.run("iptables -t nat -S DOCKER").rc == 0
     assert host.run(probe).rc == 0
     wait_until("all tasks are healthy", lambda: healthy(atlas) == {"vllm_qwen3": 5, "vllm_coder": 5, "vllm_gateway": 5}, 180, 1)
