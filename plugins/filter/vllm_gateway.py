@@ -39,8 +39,9 @@ global
     tune.bufsize {buffer}
 """
 
-# Nothing tells that a host without power or a hung process will not answer; connections to it are ended when it is marked down, and what is
-# unanswered then counts as an empty response, which is tried again elsewhere.
+# Nothing tells that a host without power will not answer: the kernel asks it while a connection is silent, and ends one that is not answered.
+# What is unanswered then counts as an empty response, which is tried again elsewhere. Sessions are not shut down when a server is marked
+# down: that would end those too that are still connecting, without another try. A hung process is ended by its container's health check.
 DEFAULTS = """\
 defaults
     mode http
@@ -58,7 +59,11 @@ defaults
     timeout client 1h
     timeout server 1h
     timeout check {check}s
-    default-server check inter {interval}s fastinter 1s fall 3 rise 2 on-marked-down shutdown-sessions init-addr libc,none
+    option srvtcpka
+    srvtcpka-idle 4s
+    srvtcpka-intvl 2s
+    srvtcpka-cnt 3
+    default-server check inter {interval}s fastinter 1s fall 3 rise 2 tcp-ut 10s init-addr libc,none
 """
 
 STATISTICS = """\
