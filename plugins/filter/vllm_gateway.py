@@ -39,9 +39,10 @@ global
     tune.bufsize {buffer}
 """
 
-# Nothing tells that a host without power will not answer: the kernel asks it while a connection is silent, and ends one that is not answered.
-# What is unanswered then counts as an empty response, which is tried again elsewhere. Sessions are not shut down when a server is marked
-# down: that would end those too that are still connecting, without another try. A hung process is ended by its container's health check.
+# Nothing tells that a host without power will not answer: the kernel asks it while a connection is silent, and ends one that is not
+# answered. What is unanswered then counts as an empty response, which is tried again elsewhere. Sessions are not shut down when a server is
+# marked down: that would end those too that are still connecting, without another try. A hung process is ended by its container's health
+# check.
 DEFAULTS = """\
 defaults
     mode http
