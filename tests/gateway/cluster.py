@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 import csv
 import dataclasses
 import http.client
@@ -105,7 +106,9 @@ class Gateway:
     def request(self, method: str, path: str, body: object = None, headers: dict | None = None) -> tuple[int, dict, dict]:
         """Status, headers with lower-case names, and what the JSON says."""
         connection = self.connect()
-        connection.request(method, path, body, headers or {})
+        # The gateway may refuse a body before all of it is there; as other clients do, read what it says.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.request(method, path, body, headers or {})
         response = connection.getresponse()
         data = response.read()
         found = {name.lower(): value for name, value in response.getheaders()}
