@@ -39,10 +39,9 @@ global
     tune.bufsize {buffer}
 """
 
-# Nothing tells that a host without power will not answer: the kernel asks it while a connection is silent, and ends one that is not
-# answered. What is unanswered then counts as an empty response, which is tried again elsewhere. Sessions are not shut down when a server is
-# marked down: that would end those too that are still connecting, without another try. A hung process is ended by its container's health
-# check.
+# TCP finds out that a host has died without a word, and ends the connections to it; what is unanswered then counts as an empty response,
+# and is sent to another one. To end them when a check has failed would do it too, but not for those that are just being made, which it
+# breaks off, as it does streams of a server that is only slow to answer the check.
 DEFAULTS = """\
 defaults
     mode http
@@ -51,6 +50,9 @@ defaults
     option dontlognull
     option http-no-delay
     option abortonclose
+    option srvtcpka
+    srvtcpka-idle {interval}s
+    srvtcpka-intvl 1s
     option redispatch 1
     retries 3
     retry-on conn-failure empty-response 502 503 504
@@ -60,11 +62,7 @@ defaults
     timeout client 1h
     timeout server 1h
     timeout check {check}s
-    option srvtcpka
-    srvtcpka-idle 4s
-    srvtcpka-intvl 2s
-    srvtcpka-cnt 3
-    default-server check inter {interval}s fastinter 1s fall 3 rise 2 tcp-ut 10s init-addr libc,none
+    default-server check inter {interval}s fastinter 1s fall 3 rise 2 init-addr libc,none
 """
 
 STATISTICS = """\
@@ -96,7 +94,7 @@ def gateway_config(services: list[dict], hosts: list[dict], settings: dict) -> s
             defaults,
             _frontend(models, settings),
             STATISTICS.format(port=settings["stats_port"]),
-            *(_backend(own, hosts) for own in models.values()),
+            *(_backend(own, hosts, 2 * interval) for own in models.values()),
         ]
     )
 
@@ -158,14 +156,15 @@ def _frontend(models: dict[str, list[dict]], settings: dict) -> str:
     return "".join(f"{line}\n" for line in ["frontend gateway", *(f"    {line}" for line in lines)])
 
 
-def _backend(services: list[dict], hosts: list[dict]) -> str:
-    """Of one model, which several services may serve."""
+def _backend(services: list[dict], hosts: list[dict], silence: int) -> str:
+    """Of one model, which several services may serve. silence: seconds without an acknowledgement that end a connection."""
     lines = ["balance leastconn", "option httpchk GET /health"]
     for service in services:
         suffix = f"-{service['name']}" if len(services) > 1 else ""
         for host in hosts:
             address = f"[{host['address']}]" if ":" in host["address"] else host["address"]
-            lines.append(f"server {host['name']}{suffix} {address}:{service['port']}")
+            # HAProxy 2.6 does not take tcp-ut from default-server.
+            lines.append(f"server {host['name']}{suffix} {address}:{service['port']} tcp-ut {silence}s")
     return "".join(f"{line}\n" for line in [f"backend {services[0]['name']}", *(f"    {line}" for line in lines)])
 
 

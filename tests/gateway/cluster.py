@@ -106,8 +106,8 @@ class Gateway:
     def request(self, method: str, path: str, body: object = None, headers: dict | None = None) -> tuple[int, dict, dict]:
         """Status, headers with lower-case names, and what the JSON says."""
         connection = self.connect()
-        # The gateway may answer, and close, before all is sent.
-        with contextlib.suppress(BrokenPipeError):
+        # The gateway may refuse a body before all of it is there; as other clients do, read what it says.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request(method, path, body, headers or {})
         response = connection.getresponse()
         data = response.read()

@@ -32,15 +32,18 @@ def test_each_model_has_a_server_on_every_host():
     assert sections()["backend deepseek"] == [
         "balance leastconn",
         "option httpchk GET /health",
-        "server atlas1 172.16.33.106:8002",
-        "server atlas2 [fd00::2]:8002",
+        "server atlas1 172.16.33.106:8002 tcp-ut 10s",
+        "server atlas2 [fd00::2]:8002 tcp-ut 10s",
     ]
 
 
 def test_services_of_one_model_share_its_requests():
     second = {**SERVICES[0], "name": "qwen-b", "port": 8003}
     found = sections([*SERVICES, second], HOSTS[:1])
-    assert found["backend qwen"][2:] == ["server atlas1-qwen 172.16.33.106:8001", "server atlas1-qwen-b 172.16.33.106:8003"]
+    assert found["backend qwen"][2:] == [
+        "server atlas1-qwen 172.16.33.106:8001 tcp-ut 10s",
+        "server atlas1-qwen-b 172.16.33.106:8003 tcp-ut 10s",
+    ]
     assert [head for head in found if head.startswith("backend")] == ["backend qwen", "backend deepseek"]
     models = [line for line in found["frontend gateway"] if "path /v1/models" in line]
     assert [model["id"] for model in json.loads(re.search("'(.*)'", models[0])[1])["data"]] == ["Qwen/Qwen3-30B-A3B", "deepseek-r1:32b"]
