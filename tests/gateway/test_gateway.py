@@ -27,8 +27,8 @@ LONG_PROMPT = "A prompt of 200 KB. " * 10240
 ADDRESSES = [host["address"] for host in HOSTS]
 # Until the third failed check: the wait for the first, and each check with what lies between them.
 NOTICED_SECONDS = 2 + 3 * (2 + 1)
-# After so long the kernel ends a connection on which nothing is answered, by the gateway's settings; twice that, for slow machines
-SILENT_SECONDS = 2 * (4 + 3 * 2)
+# The kernel ends a silent connection after two intervals of the checks; thrice that, for slow machines
+SILENT_SECONDS = 3 * 2 * 2
 
 
 def chat(model: str = QWEN, prompt: str = "Hello", **others: object) -> dict:
