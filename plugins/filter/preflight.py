@@ -70,7 +70,7 @@ KEPT_PROBLEMS = (
     ("docker_settings", "__docker_swarm_problems"),
     ("services", "__vllm_stack_problems"),
 )
-# Checks of what is no single host's: to leave hosts out mends none of them
+# Checks of what is no single host's: to leave hosts out mends neither
 COMMON_CHECKS = ("inventory", "services")
 # The two kinds of cluster, by the groups of their hosts
 GROUPS = {"gpustack": ("gpustack_server", "gpustack_worker", "gpustack_store"), "swarm": ("docker_swarm_manager", "docker_swarm_worker")}
@@ -557,7 +557,8 @@ def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: d
     warnings = [(host, item) for host, item in problems if item["result"] == "warn"]
     failing = {host for host, _item in failures}
     bad = [host for host in hosts if host in failing]
-    vital = [host for host in bad if host in _vital_hosts(groups, settings["cluster"])]
+    unfit = {host for host, item in failures if item["check"] != "services"}
+    vital = [host for host in bad if host in _vital_hosts(groups, settings["cluster"]) and host in unfit]
     all_bad = any(item["check"] in COMMON_CHECKS for _host, item in failures)
     stop = bool(bad) and (not settings["continue"] or all_bad or bool(vital))
     return {
@@ -664,12 +665,12 @@ def _vital_hosts(groups: dict, cluster: str) -> list[str]:
 
 
 def _way_out(bad: list[str], hosts: list[str], vital: list[str], all_bad: bool, settings: dict) -> list[str]:
-    if all_bad or len(bad) == len(hosts):
-        return []
     if vital:
         if settings["cluster"] == "swarm":
             return [f"The first manager is among them ({', '.join(vital)}): nothing can go on without it."]
         return [f"The server or the store is among them ({', '.join(vital)}): nothing can go on without it."]
+    if all_bad or len(bad) == len(hosts):
+        return []
     names = ([settings["limit"]] if settings["limit"] else []) + [f"!{host}" for host in bad]
     return [f"The others would pass: --limit '{','.join(names)}'"]
 
