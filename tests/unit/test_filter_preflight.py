@@ -441,7 +441,11 @@ def test_stack_of_vllm_needs_its_ports_and_npus_for_itself():
     assert found["verdict"].splitlines()[1:] == [
         "FAIL [docker_settings] atlas1: its settings are broken.",
         "FAIL [services] atlas1: two services have port 8001.",
+        "The first manager is among them (atlas1): nothing can go on without it.",
     ]
+    del kept["__docker_swarm_problems"]
+    found = summary({"atlas1": [], "atlas2": []}, {"docker_swarm_manager": ["atlas1"]}, {"cluster": "swarm"}, atlas1=kept)
+    assert found["verdict"].splitlines()[1:] == ["FAIL [services] atlas1: two services have port 8001."]
 
 
 def test_shared_hostname_is_only_a_warning_and_can_be_skipped():
