@@ -341,19 +341,7 @@ def test_from_outside_of_the_cluster_only_public_ports_answer(updated, atlas):
     assert atlas("atlas3").run(inside).stdout.split() == ["8001", "8002", "8404"]
 
 
-def test_dead_node_is_forgotten_by_name(updated, atlas):
-    lab("stop", KILLED)
-    wait_until("the Swarm has it as down", lambda: "Down" in atlas("atlas1").check_output("docker node ls"), 120, 1)
-    run = play("--limit", "!" + KILLED, docker_swarm_remove=[KILLED])
-    assert run.rc == 0, run.failure
-    assert f"{KILLED}: removed" in run.output
-    assert len(atlas("atlas1").check_output("docker node ls -q").split()) == 4
-    lab("start", KILLED)
-
-
 def test_removal_leaves_the_hosts_as_they_were(updated, prepared, atlas):
     run = play("--diff", docker_swarm_state="absent")
     assert run.rc == 0, run.failure
     assert {name: traces(atlas(name)) for name in HOSTS} == prepared
-    again = play(docker_swarm_state="absent")
-    assert again.rc == 0 and unchanged(again), again.failure

@@ -116,7 +116,6 @@ def test_removal_leaves_no_trace(told, machine):
     assert "/data/models" not in host.file("/proc/mounts").content_string + host.file("/etc/fstab").content_string
     assert not host.file("/data/models").exists
     assert host.run("systemctl cat gpustack-store.service").rc != 0
-    assert mount(nfs_client_state="absent").recap["atlas2"]["changed"] == 0
 
 
 def test_debian_server_outside_of_the_cluster_serves_the_store(told, machine):
@@ -147,4 +146,3 @@ def test_host_that_joins_alone_is_admitted_on_the_stores_host(told, machine):
     assert re.search(r"changed: \[atlas1 -> atlas3\(?", run.output), "the change of the export is not reported for its host"
     assert exports.content_string.splitlines()[-1].count("(rw,sync,no_root_squash,no_subtree_check)") == 2
     assert f"{OTHER}:/data/models /data/models nfs " in host.file("/proc/mounts").content_string
-    assert run_playbook("storage", *added, inventory=OUTSIDE).recap["atlas1"]["changed"] == 0
