@@ -234,8 +234,8 @@ def test_requests_that_a_dying_host_left_unanswered_are_answered_by_others(gatew
         streaming = [pool.submit(ask, gateway, 60, True) for _number in range(6)]
         wait_until(lambda: gateway.servers()["qwen", "atlas1"]["scur"] == "6")
         time.sleep(10 * TOKEN_SECONDS)
-        fault(servers, "atlas1")
         died = time.monotonic()
+        fault(servers, "atlas1")
         later = []
         while "DOWN" not in gateway.servers()["qwen", "atlas1"]["status"]:
             assert time.monotonic() < died + NOTICED_SECONDS
