@@ -89,6 +89,7 @@ def test_command_that_bypasses_the_entry_point_misses_a_library(host):
     process = subprocess.run(
         [sys.executable, "-IS", str(ROOT / "lab/vllm/vllm"), "serve", str(inside)],
         env={"NPU_SIM_ROOT": str(inside)},
+        check=False,
         capture_output=True,
         text=True,
         timeout=30,
