@@ -15,8 +15,6 @@ import ssl
 import subprocess
 import time
 
-from ansible_collections.ascend.gpustack.plugins.filter.vllm_gateway import gateway_config
-
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TREE = pathlib.Path(os.environ.get("HAPROXY_TREE", ""))
 GATEWAY = "198.18.36.100"
@@ -142,6 +140,8 @@ class Gateway:
 
 def haproxy(settings: dict) -> list[str]:
     """The command, which runs as the image's user does; the settings' file has their port in its name."""
+    from ansible_collections.ascend.gpustack.plugins.filter.vllm_gateway import gateway_config
+
     path = f"run/haproxy-{settings['port']}.cfg"
     (TREE / path).write_text(gateway_config(SERVICES, HOSTS, settings))
     return ["chroot", "--userspec=99:99", str(TREE), "/usr/sbin/haproxy", "-f", f"/{path}"]

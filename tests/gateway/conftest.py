@@ -1,11 +1,14 @@
-"""The cluster of cluster.py as fixtures."""
+"""The cluster of cluster.py as fixtures; with the collection importable, as unit tests have it."""
 
 from __future__ import annotations
 
 import collections.abc
+import runpy
 
 import pytest
 from cluster import GATEWAY, HOSTS, ROOT, SERVICES, SETTINGS, Gateway, Server, command, wait_until
+
+runpy.run_path(str(ROOT / "tests/unit/conftest.py"))
 
 
 @pytest.fixture(scope="session")

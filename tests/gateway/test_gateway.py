@@ -52,7 +52,7 @@ def in_chunks(body: bytes) -> list[bytes]:
 @pytest.mark.parametrize("tls", [False, True])
 def test_haproxy_takes_the_settings_without_a_warning(secrets, api_key, tls):
     words = haproxy({**SETTINGS, "port": 8999, "api_key": api_key, "tls": tls})
-    done = subprocess.run([*words, "-c"], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([*words, "-c"], check=False, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (0, "Configuration file is valid\n", "")
 
 
@@ -228,8 +228,8 @@ def test_requests_that_a_dying_host_left_unanswered_are_answered_by_others(gatew
         streaming = [pool.submit(ask, gateway, 60, True) for _number in range(6)]
         wait_until(lambda: gateway.servers()["qwen", "atlas1"]["scur"] == "6")
         time.sleep(10 * TOKEN_SECONDS)
-        fault(servers, "atlas1")
         died = time.monotonic()
+        fault(servers, "atlas1")
         later = []
         while "DOWN" not in gateway.servers()["qwen", "atlas1"]["status"]:
             assert time.monotonic() < died + NOTICED_SECONDS

@@ -17,10 +17,10 @@ HOSTS = [{"name": "atlas1", "address": "172.16.33.106"}, {"name": "atlas2", "add
 SETTINGS = {"port": 8000, "stats_port": 8404, "max_body": 4194304, "api_key": False, "tls": False, "check_interval_s": 5}
 
 
-def sections(services=tuple(SERVICES), hosts=tuple(HOSTS), **settings) -> dict[str, list[str]]:
+def sections(services: list | None = None, hosts: list | None = None, **settings) -> dict[str, list[str]]:
     """The lines of each section by its head."""
     found: dict[str, list[str]] = {}
-    for line in gateway_config(list(services), list(hosts), {**SETTINGS, **settings}).splitlines():
+    for line in gateway_config(services or SERVICES, hosts or HOSTS, {**SETTINGS, **settings}).splitlines():
         if line and line[0] not in " .":
             lines = found.setdefault(line, [])
         elif line:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import sys
 
-COLLECTIONS = pathlib.Path(__file__).resolve().parents[1] / "collections"
+COLLECTIONS = pathlib.Path(__file__).resolve().parents[2] / "collections"
 
 try:
     from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
