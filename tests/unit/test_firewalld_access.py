@@ -464,7 +464,7 @@ def test_zones_are_read_as_firewall_cmd_lists_them() -> None:
 
 def test_the_module_answers_ansible_where_there_is_no_firewalld(tmp_path: pathlib.Path) -> None:
     program = (
-        f"import sys; sys.path.insert(0, {str(HERE.parents[1])!r}); import conftest;"
+        f"import sys; sys.path.insert(0, {str(HERE.parent)!r}); import conftest;"
         "from ansible_collections.ascend.gpustack.plugins.modules import firewalld_access;"
         "from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result;"
         "firewalld_access.run = lambda argv, timeout: Result(127);"

@@ -196,7 +196,7 @@ def run_module(check: bool = False, **params: Any) -> dict[str, Any]:
     """The module as Ansible runs it: a process of its own that reads its arguments and prints one JSON result."""
     arguments = {"ANSIBLE_MODULE_ARGS": {**params, "_ansible_check_mode": check, "_ansible_diff": True}}
     program = (
-        f"import sys; sys.path.insert(0, {str(HERE.parents[1])!r}); import conftest, os;"
+        f"import sys; sys.path.insert(0, {str(HERE.parent)!r}); import conftest, os;"
         "from ansible_collections.ascend.gpustack.plugins.modules import gpustack_config;"
         "gpustack_config.main((os.getuid(), os.getgid()))"
     )

@@ -889,7 +889,7 @@ def test_no_client_however_odd_stops_the_module(client: str) -> None:
 
 def run_module(server: Server, **params: Any) -> dict[str, Any]:
     program = (
-        f"import sys; sys.path.insert(0, {str(HERE.parents[1])!r}); import conftest;"
+        f"import sys; sys.path.insert(0, {str(HERE.parent)!r}); import conftest;"
         "from ansible_collections.ascend.gpustack.plugins.modules import nfs_export;"
         f"nfs_export.main(nfs_export.{server.places!r})"
     )
