@@ -150,12 +150,16 @@ molecule-vm_%: vm-lab
 
 .PHONY: test
 test: venv ## all of it; prints what each part took, and leaves nothing behind
-	@tests/run lab lint,unit,$(call parts,$(wordlist 1,4,$(CLUSTERS)))+$(call parts,$(wordlist 5,99,$(CLUSTERS))) molecule-swarm \
+	@tests/run lab lint,unit,$(call parts,$(wordlist 1,4,$(CLUSTERS)))+$(call parts,$(wordlist 5,99,$(CLUSTERS)) lab-down) molecule-swarm \
 	  python39,sanity,galaxy,docs,gateway+vm-lab,$(call parts,$(filter molecule-vm_%,$(SCENARIOS:%=molecule-%)))
 
 .PHONY: lab
 lab: ## the servers' images for the tests, and empty servers
 	@$(TEST_LAB) lab/lab reset 5
+
+.PHONY: lab-down
+lab-down: ## remove these servers
+	@$(TEST_LAB) lab/lab down
 
 .PHONY: vm-lab
 vm-lab: venv ## the virtual machines' disks for the tests
