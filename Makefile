@@ -162,13 +162,14 @@ lab-down: ## remove these servers
 	@$(TEST_LAB) lab/lab down
 
 .PHONY: vm-lab
-vm-lab: venv ## the virtual machines' disks for the tests
-	@! docker info >/dev/null 2>&1 || { $(TEST_LAB_2) lab/lab down && $(TEST_LAB_1) lab/lab down; }
+vm-lab: venv labs-down ## the virtual machines' disks for the tests
 	@$(VM_TEST_LAB) lab/vm images
 
+.PHONY: labs-down
+labs-down: # without an engine there are none
+	@! docker info >/dev/null 2>&1 || { $(TEST_LAB_2) lab/lab down && $(TEST_LAB_1) lab/lab down; }
+
 .PHONY: test-down
-test-down:
-	@$(TEST_LAB_2) lab/lab down
-	@$(TEST_LAB_1) lab/lab down
+test-down: labs-down
 	@$(VM_TEST_LAB) lab/vm down
 	@$(TEST_LAB_1) lab/lab engine-stop
