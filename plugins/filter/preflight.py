@@ -72,8 +72,7 @@ KEPT_PROBLEMS = (
 )
 # Checks of what is no single host's: to leave hosts out mends neither
 COMMON_CHECKS = ("inventory", "services")
-# The two kinds of cluster, by the groups of their hosts
-GROUPS = {"gpustack": ("gpustack_server", "gpustack_worker", "gpustack_store"), "swarm": ("docker_swarm_manager", "docker_swarm_worker")}
+# Who uses the NPUs in each kind of cluster
 USERS = {"gpustack": "GPUStack", "swarm": "the stack of vLLM"}
 
 
@@ -414,10 +413,10 @@ def _store_settings(groups: dict, settings: dict, hosts: list[str]) -> list[tupl
 
 def inventory_findings(play: list[str], groups: dict, hostvars: Any, settings: dict) -> list[tuple[str, dict]]:
     """What the inventory itself has wrong with hosts of the play, be it against hosts that --limit leaves out: (host, finding)."""
-    cluster = settings["cluster"]
-    hosts = list(dict.fromkeys(host for group in GROUPS[cluster] for host in groups.get(group, [])))
+    kind = settings["cluster"]
+    hosts = cluster.members(groups, kind)
     found: list[tuple[str, dict]] = []
-    if cluster == "swarm":
+    if kind == "swarm":
         found += [(host, item) for item in swarm_groups_problems(groups) for host in hosts]
     else:
         servers = groups.get("gpustack_server", [])
@@ -657,9 +656,9 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}{'s' if number > 1 else ''}" if number else ""
 
 
-def _vital_hosts(groups: dict, cluster: str) -> list[str]:
+def _vital_hosts(groups: dict, kind: str) -> list[str]:
     """Those without which nothing can go on."""
-    if cluster == "swarm":
+    if kind == "swarm":
         return groups.get("docker_swarm_manager", [])[:1]
     return groups.get("gpustack_server", []) + groups.get("gpustack_store", [])
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-GROUPS = ("gpustack_server", "gpustack_worker", "gpustack_store", "docker_swarm_manager", "docker_swarm_worker")
+# The two kinds of cluster, by the groups of their hosts
+GROUPS = {"gpustack": ("gpustack_server", "gpustack_worker", "gpustack_store"), "swarm": ("docker_swarm_manager", "docker_swarm_worker")}
 SERVER_PORT = 8080
 # GPUStack 0.7's own, by the names of its settings: a worker's, and those of Ray, which listens only with enable_ray
 WORKER_PORTS = {
@@ -53,6 +54,11 @@ def addresses(hosts: Iterable[str], hostvars: Any) -> list[str]:
     return [setting(hostvars, host, "gpustack_address", setting(hostvars, host, "ansible_host", host)) for host in hosts]
 
 
+def members(groups: dict, *kinds: str) -> list[str]:
+    """The hosts of clusters of these kinds, each once, in the inventory's order."""
+    return list(dict.fromkeys(host for kind in kinds for group in GROUPS[kind] for host in groups.get(group, [])))
+
+
 def first(groups: dict, group: str) -> str | None:
     return (groups.get(group) or [None])[0]
 
@@ -75,8 +81,7 @@ def _gpustack_settings(host: str, hostvars: Any, groups: dict) -> dict:
 def firewall_access(host: str, hostvars: Any, groups: dict, store_type: str) -> dict:
     """Who may reach which ports of a host: `addresses` at which it is reached, and `services`, each with its `name`, its `ports` and
     its `sources`, addresses and networks; none means everyone."""
-    members = list(dict.fromkeys(each for group in GROUPS for each in groups.get(group, [])))
-    cluster = addresses(members, hostvars)
+    cluster = addresses(members(groups, *GROUPS), hostvars)
     own = addresses([host], hostvars)
     services = [
         {"name": "gpustack", "ports": _public_ports(host, hostvars, groups), "sources": []},
@@ -91,7 +96,7 @@ def firewall_access(host: str, hostvars: Any, groups: dict, store_type: str) -> 
 
 
 def _in_swarm(host: str, groups: dict) -> bool:
-    return host in groups.get("docker_swarm_manager", []) + groups.get("docker_swarm_worker", [])
+    return host in members(groups, "swarm")
 
 
 def _public_ports(host: str, hostvars: Any, groups: dict) -> list[str]:
