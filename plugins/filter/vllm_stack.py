@@ -131,6 +131,9 @@ def _stack_problems(settings: dict) -> list[str]:
         problems.append(f"vllm_stack_name is {settings['name']!r}; expected letters, digits, and - or _ between them. Correct it.")
     if settings["port"] == settings["stats_port"]:
         problems.append(f"vllm_stack_port and vllm_stack_stats_port are both {settings['port']}; expected two ports. Change one of them.")
+    lacks = " and ".join(settings.get("tls_lacks", []))
+    if lacks:
+        problems.append(f"vllm_stack_tls lacks a {lacks}; expected the certificate and its private key, both PEM. Put both into it.")
     return problems
 
 

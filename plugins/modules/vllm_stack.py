@@ -13,6 +13,7 @@ description:
   - Configs and secrets are made before, and those that the stack used before are removed after. Neither can be changed in Swarm, so that a
     name has to change with its content.
   - A service whose update is paused counts as different; deploying resumes the update.
+  - Swarm does not change a global service into one with replicas or back; such a service is removed and made anew.
   - Needs nothing on the host but Docker's command line. Runs on a manager; in check mode a host that is in no Swarm yet stands for an
     empty one.
 author:
@@ -47,7 +48,7 @@ options:
     type: dict
     default: {}
   timeout:
-    description: Seconds for one command of Docker, and with O(state=absent) for the containers to stop.
+    description: Seconds for one command of Docker, and for the containers of what is removed to stop.
     type: int
     default: 120
 """
@@ -117,14 +118,23 @@ def config_text(runner: Run, name: str, timeout: float) -> str:
     return base64.b64decode(config["Spec"]["Data"]).decode("utf-8", errors="replace")
 
 
+def other_kinds(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]) -> list[str]:
+    """Services that were global and are to have replicas, or the other way, which Swarm refuses (swarmkit, controlapi/service.go)."""
+    return [name for name in after if name in before and before[name]["mode"].split()[0] != after[name]["mode"].split()[0]]
+
+
 def differences(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]], services: dict[str, dict[str, Any]]) -> list[str]:
-    """A line for each service that is to be created, changed, resumed or removed."""
+    """A line for each service that is to be created, changed, made anew, resumed or removed."""
     found = []
+    anew = other_kinds(before, after)
     for name, wanted in after.items():
         fields = [field for field in wanted if wanted[field] != before.get(name, {}).get(field)]
         status = (services.get(name) or {}).get("UpdateStatus") or {}
         if name not in before:
             found.append(f"service {name}: created")
+        elif name in anew:
+            modes = f"{before[name]['mode']} to {wanted['mode']}"
+            found.append(f"service {name}: removed and made anew, all its containers at once, since Swarm does not change {modes}")
         elif fields:
             found.append(f"service {name}: {', '.join(fields)} changed")
         elif status.get("State") == "paused":
@@ -164,7 +174,7 @@ def deploy(runner: Run, stack: str, compose: dict[str, Any], timeout: float) -> 
         raise StackError(f"docker stack deploy says: {' '.join(ignored)}; expected it to honour all. Remove these from the compose file.")
 
 
-def present(parameters: dict[str, Any], runner: Run, check_mode: bool) -> dict[str, Any]:
+def present(parameters: dict[str, Any], runner: Run, check_mode: bool, sleep: Callable[[float], None]) -> dict[str, Any]:
     stack, timeout, compose = parameters["name"], parameters["timeout"], parameters["compose"]
     after = swarm_stack.wanted(compose)
     swarm = in_swarm(runner, timeout, check_mode)
@@ -184,6 +194,9 @@ def present(parameters: dict[str, Any], runner: Run, check_mode: bool) -> dict[s
         for kind, texts in new.items():
             for name, text in texts.items():
                 create(runner, kind, stack, name, text, timeout)
+        for name in other_kinds(before, after):
+            swarm_stack.lines(runner, ["docker", "service", "rm", f"{stack}_{name}"], timeout)
+            wait_until_gone(runner, stack, timeout, sleep, f"{stack}_{name}.")
         if changes:
             deploy(runner, stack, compose, timeout)
         for kind, names in old.items():
@@ -219,8 +232,9 @@ def absent(parameters: dict[str, Any], runner: Run, check_mode: bool, sleep: Cal
     }
 
 
-def wait_until_gone(runner: Run, stack: str, timeout: float, sleep: Callable[[float], None]) -> None:
-    argv = ["docker", "stack", "ps", "--quiet", stack]
+def wait_until_gone(runner: Run, stack: str, timeout: float, sleep: Callable[[float], None], tasks: str = "") -> None:
+    """Until no container is left of the stack, or of those of its tasks whose names begin so."""
+    argv = ["docker", "stack", "ps", "--quiet", *(["--filter", f"name={tasks}"] if tasks else []), stack]
     for _second in range(int(timeout)):
         result = runner(argv, timeout)
         if GONE in result.stderr:
@@ -246,7 +260,7 @@ def main() -> None:
     )
     try:
         if module.params["state"] == "present":
-            result = present(module.params, run, module.check_mode)
+            result = present(module.params, run, module.check_mode, time.sleep)
         else:
             result = absent(module.params, run, module.check_mode, time.sleep)
     except (StackError, DockerError) as error:

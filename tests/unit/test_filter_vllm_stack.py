@@ -84,6 +84,11 @@ def test_request_that_can_not_be_fulfilled_is_refused_in_one_sentence_with_a_rem
     assert re.search(r"; expected .*\. [A-Z].*\.\Z", problem)
 
 
+def test_certificate_without_its_key_is_refused():
+    (problem,) = refusals(QWEN, CODER, tls_lacks=["PRIVATE KEY"])
+    assert problem.startswith("vllm_stack_tls lacks a PRIVATE KEY; expected the certificate and its private key, both PEM. ")
+
+
 def test_all_that_is_wrong_is_said_at_once():
     problems = refusals({"name": "qwen", "port": 8001}, "coder", name="my stack", stats_port=8000)
     assert [problem.partition(";")[0] for problem in problems] == [

@@ -78,6 +78,11 @@ class Swarm:
         self.services = copy.deepcopy(INSPECTED)
         return Result(self.deploy_rc, "", self.stderr)
 
+    def do_service_rm(self, argv, _stdin):
+        self.services = [service for service in self.services if service["Spec"]["Name"] not in argv]
+        self.left = 2
+        return Result(0)
+
     def do_stack_rm(self, _argv, _stdin):
         self.services, self.objects = [], {"config": {}, "secret": {}}
         return Result(0)
@@ -97,7 +102,7 @@ def parameters(**changes: Any) -> dict[str, Any]:
 
 def present(swarm: Swarm, check_mode: bool = False, **changes: Any) -> dict[str, Any]:
     swarm.commands.clear()
-    return vllm_stack.present(parameters(**changes), swarm, check_mode)
+    return vllm_stack.present(parameters(**changes), swarm, check_mode, lambda _seconds: None)
 
 
 @pytest.fixture
@@ -172,13 +177,15 @@ DEPLOY_CHANGES = {
 @pytest.mark.parametrize("field", [*CHANGES, *DEPLOY_CHANGES])
 def test_one_changed_setting_changes_one_service(swarm, field):
     compose = copy.deepcopy(COMPOSE)
+    # The one with replicas gets another one.
+    name = "coder" if field == "mode" else "qwen"
     if field in CHANGES:
         key, value = CHANGES[field]
-        compose["services"]["qwen"][key] = value
+        compose["services"][name][key] = value
     else:
-        compose["services"]["qwen"]["deploy"].update(DEPLOY_CHANGES[field])
+        compose["services"][name]["deploy"].update(DEPLOY_CHANGES[field])
     found = present(swarm, compose=compose)
-    assert found["changes"] == [f"service qwen: {field} changed"]
+    assert found["changes"] == [f"service {name}: {field} changed"]
     assert swarm.did("stack", "deploy")
     assert found["diff"][0]["before"] != found["diff"][0]["after"]
 
@@ -212,6 +219,22 @@ def test_service_that_is_no_longer_wanted_is_removed(swarm):
     compose = {**COMPOSE, "services": {name: service for name, service in COMPOSE["services"].items() if name != "coder"}}
     assert present(swarm, compose=compose)["changes"] == ["service coder: removed"]
     assert any("--prune" in command for command in swarm.commands)
+
+
+def test_service_that_gets_replicas_is_removed_and_made_anew(swarm):
+    """Swarm: service mode change is not allowed."""
+    qwen = COMPOSE["services"]["qwen"]
+    replicas = {"mode": "replicated", "replicas": 2}
+    assert qwen["deploy"]["mode"] == "global"
+    compose = {**COMPOSE, "services": {**COMPOSE["services"], "qwen": {**qwen, "deploy": {**qwen["deploy"], **replicas}}}}
+    told = "service qwen: removed and made anew, all its containers at once, since Swarm does not change global to replicated 2"
+    assert present(swarm, check_mode=True, compose=compose)["changes"] == [told]
+    assert not swarm.did("service", "rm")
+    assert present(swarm, compose=compose)["changes"] == [told]
+    done = [command[1:] for command in swarm.commands if command[1:3] in (["service", "rm"], ["stack", "ps"], ["stack", "deploy"])]
+    gone = ["stack", "ps", "--quiet", "--filter", "name=vllm_qwen.", "vllm"]
+    assert done[:4] == [["service", "rm", "vllm_qwen"], gone, gone, gone]
+    assert swarm.did("stack", "deploy")
 
 
 def test_new_content_replaces_the_old_config_and_secret_after_the_services_have_changed(swarm):

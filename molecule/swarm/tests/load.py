@@ -35,13 +35,13 @@ def body(model: str, streamed: bool, long: bool, max_tokens: int) -> bytes:
     ).encode()
 
 
-def ask(address: str, model: str, streamed: bool, long: bool, start: float, max_tokens: int = 48) -> Answer:
+def ask(address: str, model: str, key: str, streamed: bool, long: bool, start: float, max_tokens: int = 48) -> Answer:
     began = time.monotonic() - start
     status, served_by, error = 0, "", ""
     connection = http.client.HTTPConnection(address, PORT, timeout=120)
     try:
         data = body(model, streamed, long, max_tokens)
-        connection.request("POST", "/v1/chat/completions", data, {"Content-Type": "application/json"})
+        connection.request("POST", "/v1/chat/completions", data, {"Content-Type": "application/json", "Authorization": f"Bearer {key}"})
         response = connection.getresponse()
         status, served_by = response.status, response.getheader("X-Served-By") or ""
         text = response.read().decode()
@@ -58,7 +58,7 @@ def ask(address: str, model: str, streamed: bool, long: bool, start: float, max_
     return Answer(model, streamed, began, time.monotonic() - start, status, served_by, error)
 
 
-def load(addresses: list[str], models: list[str], count: int, at_once: int, meanwhile) -> tuple[list[Answer], float]:
+def load(addresses: list[str], models: list[str], key: str, count: int, at_once: int, meanwhile) -> tuple[list[Answer], float]:
     """Ask that many times, to every address and model in turn; halfway, do something. The answers, and when that was done (s)."""
     start = time.monotonic()
     done = threading.Event()
@@ -69,7 +69,7 @@ def load(addresses: list[str], models: list[str], count: int, at_once: int, mean
             moment[0] = time.monotonic() - start
             threading.Thread(target=lambda: (meanwhile(), done.set())).start()
         address, model = addresses[number % len(addresses)], models[number % len(models)]
-        return ask(address, model, streamed=number % 4 < 2, long=number % 10 == 0, start=start)
+        return ask(address, model, key, streamed=number % 4 < 2, long=number % 10 == 0, start=start)
 
     with ThreadPoolExecutor(at_once) as pool:
         answers = list(pool.map(one, range(count)))

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import socket
+import ssl
+import subprocess
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +15,7 @@ from datetime import datetime
 
 import openai
 import pytest
-from conftest import HOSTS, inspect, lab, run_playbook, wait_until
+from conftest import HOSTS, LAB, ROOT, inspect, lab, run_playbook, wait_until
 from load import PORT, load, spread
 
 NET = os.environ.get("LAB_NET", "198.18.33")
@@ -21,15 +23,25 @@ ADDRESSES = {name: f"{NET}.{106 + number}" for number, name in enumerate(HOSTS)}
 VLLM = "quay.io/ascend/vllm-ascend:v0.9.2rc1"
 MODELS = {"qwen3": "Qwen/Qwen3-30B-A3B", "coder": "Qwen/Qwen2.5-Coder-32B-Instruct"}
 PORTS = {"qwen3": 8001, "coder": 8002}
+VENDOR = "/usr/local/bin/ascend-docker-runtime"
 FOREIGN = {"log-opts": {"max-size": "100m"}, "registry-mirrors": ["https://mirror.example.com"], "labels": ["rack=r1"]}
+FOREIGN |= {"runtimes": {"ascend": {"path": VENDOR, "runtimeArgs": []}}, "default-runtime": "ascend"}
 DAEMON = "/etc/docker/daemon.json"
+KEY, NEW_KEY = "sk-0123456789abcdef", "sk-fedcba9876543210"
+# The lab's services, with another context length for one of them
+CHANGED = [
+    {"name": "qwen3", "model": MODELS["qwen3"], "npus": 4, "port": 8001, "max_model_len": 16384, "start_period": 60},
+    {"name": "coder", "model": MODELS["coder"], "npus": 4, "port": 8002, "max_model_len": 32768, "start_period": 60},
+]
 # Of the gateways' health checks; with the third that fails a server is out.
 CHECK_INTERVAL_S = 5
 KILLED = "atlas5"
 
 
 def play(*args: str, **variables):
-    return run_playbook("swarm", *args, variables=variables)
+    run = run_playbook("swarm", *args, variables={"vllm_stack_api_key": KEY, **variables})
+    assert not [secret for secret in (KEY, NEW_KEY, "PRIVATE KEY-----") if secret in run.output]
+    return run
 
 
 def unchanged(run) -> bool:
@@ -66,7 +78,9 @@ def healthy(atlas) -> Counter:
 
 @pytest.fixture(scope="module")
 def prepared(atlas):
-    """Settings of others in Docker's file on one host, and the models in the store."""
+    """Settings of others in Docker's file on one host, with Ascend's runtime as the default one, and the models in the store."""
+    runtime = ROOT / "molecule/swarm/tests/ascend-docker-runtime"
+    subprocess.run(["docker", "cp", runtime, f"{LAB}-atlas1:{VENDOR}"], check=True)
     atlas("atlas1").check_output(f"mkdir -p {' '.join(f'/data/models/{model}' for model in MODELS.values())}")
     atlas("atlas1").check_output(f"printf '%s' '{json.dumps(FOREIGN)}' >{DAEMON} && systemctl restart docker")
     return {name: traces(atlas(name)) for name in HOSTS}
@@ -156,6 +170,12 @@ def test_each_host_has_its_npus_split_between_the_services(swarm, atlas, name):
         assert inside == [f"/dev/davinci{npu}" for npu in npus]
 
 
+def test_ascends_own_runtime_gives_the_npus_where_it_is_registered(swarm, atlas):
+    noted = atlas("atlas1").check_output("cat /run/ascend-docker-runtime.log").split()
+    assert Counter(noted) == {"none": noted.count("none"), "0,1,2,3": 1, "4,5,6,7": 1} and "none" in noted
+    assert "cat: " in atlas("atlas2").run("cat /run/ascend-docker-runtime.log").stderr
+
+
 def test_shared_memory_has_its_size_and_the_store_is_read_only(swarm, atlas):
     host = atlas("atlas2")
     task = task_of(host, "coder")
@@ -215,8 +235,12 @@ def test_runtime_costs_an_ordinary_container_little(swarm, atlas):
 
 def test_docker_keeps_what_others_wrote(swarm, atlas):
     settings = json.loads(atlas("atlas1").check_output(f"cat {DAEMON}"))
-    assert {key: settings[key] for key in FOREIGN} == FOREIGN
-    assert settings["default-runtime"] == "gpustack-npu"
+    wrapper = settings["runtimes"].pop("gpustack-npu")
+    assert settings.pop("default-runtime") == "gpustack-npu"
+    assert wrapper["runtimeArgs"] == ["--was=ascend", f"--vendor={VENDOR}", f"--next={VENDOR}", "--"]
+    assert settings == {key: value for key, value in FOREIGN.items() if key != "default-runtime"} | {
+        "node-generic-resources": [f"NPU=Ascend910-{npu}" for npu in range(8)]
+    }
 
 
 def test_second_run_changes_nothing(swarm):
@@ -233,7 +257,7 @@ def test_gpustack_is_refused_beside_the_services(swarm):
 
 def test_openai_client_is_served_by_any_host(swarm):
     for name, model in zip(("atlas2", "atlas5"), MODELS.values()):
-        client = openai.OpenAI(base_url=f"http://{ADDRESSES[name]}:{PORT}/v1", api_key="none", timeout=60)
+        client = openai.OpenAI(base_url=f"http://{ADDRESSES[name]}:{PORT}/v1", api_key=KEY, timeout=60)
         assert {entry.id for entry in client.models.list()} == set(MODELS.values())
         messages = [{"role": "user", "content": "Hello"}]
         whole = client.chat.completions.create(model=model, messages=messages, max_tokens=8)
@@ -242,13 +266,15 @@ def test_openai_client_is_served_by_any_host(swarm):
         assert " NPUs " in whole.system_fingerprint
         with pytest.raises(openai.NotFoundError, match="Qwen/Qwen3-30B-A3B"):
             client.chat.completions.create(model="gpt-4", messages=messages)
+        with pytest.raises(openai.AuthenticationError):
+            client.with_options(api_key=NEW_KEY).chat.completions.create(model=model, messages=messages)
 
 
 @pytest.fixture(scope="module")
 def loaded(swarm):
     """1,000 requests over the surviving hosts' gateways, while one host dies."""
     survivors = [address for name, address in ADDRESSES.items() if name != KILLED]
-    return load(survivors, list(MODELS.values()), 1000, 24, lambda: lab("stop", KILLED))
+    return load(survivors, list(MODELS.values()), KEY, 1000, 24, lambda: lab("stop", KILLED))
 
 
 def test_only_streams_of_a_host_that_dies_fail(loaded):
@@ -286,11 +312,7 @@ def updated(loaded, atlas):
     told = atlas("atlas1").check_output(
         "cat /dev/null; docker service inspect vllm_qwen3 --format '{{json .Spec.TaskTemplate.ContainerSpec.Args}}'"
     )
-    services = [
-        {"name": "qwen3", "model": MODELS["qwen3"], "npus": 4, "port": 8001, "max_model_len": 16384, "start_period": 60},
-        {"name": "coder", "model": MODELS["coder"], "npus": 4, "port": 8002, "max_model_len": 32768, "start_period": 60},
-    ]
-    run = play("--diff", vllm_stack_services=services)
+    run = play("--diff", vllm_stack_services=CHANGED)
     assert run.rc == 0, run.failure
     return before, {service: started(atlas, service) for service in MODELS}, run, told
 
@@ -307,19 +329,75 @@ def test_changed_argument_updates_one_service_one_host_at_a_time(updated, atlas)
     assert min(pauses) > 2
 
 
-def test_chain_that_a_reload_took_away_is_recognised_and_mended(updated, atlas):
-    """The guide's failure: Docker, started before firewalld, does not notice its reload."""
-    host = atlas("atlas4")
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """One for all hosts' addresses, with its key."""
+    path = tmp_path_factory.mktemp("tls") / "gateway.pem"
+    names = ",".join(f"IP:{address}" for address in ADDRESSES.values())
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=models"]
+    subprocess.run([*words, "-addext", f"subjectAltName={names}", "-keyout", path, "-out", f"{path}.crt"], check=True, capture_output=True)
+    path.write_text((path.parent / "gateway.pem.crt").read_text() + path.read_text())
+    return path
+
+
+@pytest.fixture(scope="module")
+def secured(updated, certificate, atlas):
+    """Encryption, another key, and for one service replicas instead of a container on every host."""
+    before = started(atlas, "qwen3")
+    services = [{**service, "replicas": 3} if service["name"] == "coder" else service for service in CHANGED]
+    run = play("--diff", vllm_stack_services=services, vllm_stack_tls=certificate.read_text(), vllm_stack_api_key=NEW_KEY)
+    assert run.rc == 0, run.failure
+    return run, before
+
+
+def test_replicas_are_on_hosts_of_their_own_and_the_other_service_runs_on(secured, atlas):
+    run, before = secured
+    assert (
+        "service coder: removed and made anew, all its containers at once, since Swarm does not change global to replicated 3" in run.text
+    )
+    assert healthy(atlas) == {"vllm_qwen3": 5, "vllm_coder": 3, "vllm_gateway": 5}
+    assert sorted(len(task_of(atlas(name), "coder").split()) for name in HOSTS) == [0, 0, 1, 1, 1]
+    assert started(atlas, "qwen3") == before
+
+
+def test_new_certificate_and_key_count_and_the_old_ones_are_gone(secured, certificate, atlas):
+    trusted = openai.DefaultHttpxClient(verify=ssl.create_default_context(cafile=certificate))
+    client = openai.OpenAI(base_url=f"https://{ADDRESSES['atlas3']}:{PORT}/v1", api_key=NEW_KEY, http_client=trusted)
+    messages = [{"role": "user", "content": "Hello"}]
+    assert [client.chat.completions.create(model=model, messages=messages).model for model in MODELS.values()] == list(MODELS.values())
+    with pytest.raises(openai.AuthenticationError):
+        client.with_options(api_key=KEY).models.list()
+    secrets = atlas("atlas1").check_output("docker secret ls --format '{{.Name}}'").split()
+    assert sorted(name.rpartition("_")[0] for name in secrets) == ["vllm_gateway_api_key", "vllm_gateway_tls"]
+    shown = atlas("atlas1").check_output("docker service inspect vllm_gateway; docker secret inspect $(docker secret ls -q)")
+    shown += atlas("atlas1").check_output(f"docker inspect {task_of(atlas('atlas1'), 'gateway')}; ps -ef")
+    assert not [secret for secret in (NEW_KEY, "PRIVATE KEY-----") if secret in shown]
+
+
+# As the guide's stack: on a network of the Swarm's own
+GUIDES = {"probe": {"image": VLLM, "entrypoint": ["sleep", "infinity"]}}
+GUIDES["probe"]["deploy"] = {"mode": "global", "placement": {"constraints": ["node.labels.gpustack.name == atlas4"]}}
+
+
+def test_deployment_that_fails_for_a_chain_that_firewalld_flushed_is_mended(secured, atlas):
+    """The guide's failure, word for word: Docker, started before firewalld, does not notice its reload."""
+    host, manager = atlas("atlas4"), atlas("atlas1")
     host.check_output("systemctl stop firewalld && systemctl restart docker && systemctl start firewalld && firewall-cmd --complete-reload")
     assert host.run("iptables -t nat -S DOCKER").rc != 0
-    probe = f"docker run --rm --publish 8099:80 --entrypoint true {VLLM}"
-    assert "No chain/target/match by that name" in host.run(probe).stderr
+    host.run("docker network rm docker_gwbridge")
+    stack = json.dumps({"version": "3.8", "services": GUIDES})
+    manager.check_output(f"echo '{stack}' | docker stack deploy --detach=true --resolve-image never --compose-file - guide")
+    tasks = "docker stack ps guide --no-trunc --format '{{.CurrentState}} {{.Error}}'"
+    wait_until("a task has failed", lambda: "Failed" in manager.check_output(tasks), 60, 1)
+    said = " ".join(manager.check_output(tasks).split())
+    assert "error creating external connectivity network: Failed to Setup IP tables: Unable to enable SKIP DNAT rule" in said
+    assert "iptables --wait -t nat -I DOCKER -i docker_gwbridge -j RETURN: iptables: No chain/target/match by that name." in said
     run = run_playbook("firewall", "--limit", "atlas4")
     assert run.rc == 0, run.failure
     assert "chain DOCKER is missing from the nat table; Docker is restarted, and with it the running containers: vllm_" in run.text
-    assert host.run("iptables -t nat -S DOCKER").rc == 0
-    assert host.run(probe).rc == 0
-    wait_until("all tasks are healthy", lambda: healthy(atlas) == {"vllm_qwen3": 5, "vllm_coder": 5, "vllm_gateway": 5}, 180, 1)
+    wait_until("the same stack runs", lambda: manager.check_output(tasks).startswith("Running"), 60, 1)
+    manager.check_output("docker stack rm guide")
+    wait_until("all tasks are healthy", lambda: healthy(atlas) == {"vllm_qwen3": 5, "vllm_coder": 3, "vllm_gateway": 5}, 180, 1)
 
 
 def reachable(address: str, port: int) -> bool:
@@ -330,18 +408,19 @@ def reachable(address: str, port: int) -> bool:
         return False
 
 
-def test_from_outside_of_the_cluster_only_public_ports_answer(updated, atlas):
+def test_from_outside_of_the_cluster_only_public_ports_answer(secured, atlas):
     """This machine is none of the cluster's hosts; SSH is open by firewalld's own default."""
     assert {atlas(name).check_output("systemctl is-active firewalld") for name in HOSTS} == {"active"}
+    asked, other = [name for name in HOSTS if task_of(atlas(name), "coder")][:2]
     ports = (22, PORT, 8001, 8002, 8404, 2377, 7946)
     with ThreadPoolExecutor(8) as pool:
-        seen = dict(zip(ports, pool.map(lambda port: reachable(ADDRESSES["atlas2"], port), ports)))
+        seen = dict(zip(ports, pool.map(lambda port: reachable(ADDRESSES[asked], port), ports)))
     assert seen == {port: port in (22, PORT) for port in ports}
-    inside = "; ".join(f"curl -s -o /dev/null -m 3 http://{ADDRESSES['atlas2']}:{port}/ && echo {port}" for port in (8001, 8002, 8404))
-    assert atlas("atlas3").run(inside).stdout.split() == ["8001", "8002", "8404"]
+    inside = "; ".join(f"curl -s -o /dev/null -m 3 http://{ADDRESSES[asked]}:{port}/ && echo {port}" for port in (8001, 8002, 8404))
+    assert atlas(other).run(inside).stdout.split() == ["8001", "8002", "8404"]
 
 
-def test_removal_leaves_the_hosts_as_they_were(updated, prepared, atlas):
+def test_removal_leaves_the_hosts_as_they_were(secured, prepared, atlas):
     run = play("--diff", docker_swarm_state="absent")
     assert run.rc == 0, run.failure
     assert {name: traces(atlas(name)) for name in HOSTS} == prepared
