@@ -90,9 +90,8 @@ VM_TEST_LAB := LAB_NAME=ascend-gpustack-vmtest LAB_NET=$(or $(TEST_VM_NET),198.1
 comma := ,
 parts = $(subst $() $(),$(comma),$(strip $(1)))
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
-# In two lanes; the Swarm is measured under load, so that it is alone. By themselves only: make core215,
-# and make molecule-awx, which takes ten minutes.
-CLUSTERS := $(filter-out molecule-vm_% molecule-swarm molecule-awx,$(SCENARIOS:%=molecule-%))
+# In two lanes of about the same length; the Swarm is measured under load, so that it is alone.
+CLUSTERS := $(filter-out molecule-vm_% molecule-swarm,$(SCENARIOS:%=molecule-%))
 
 .PHONY: lint
 lint: venv ## form: ansible-lint (production), yamllint, ruff, the changelog
@@ -150,7 +149,7 @@ molecule-vm_%: vm-lab
 
 .PHONY: test
 test: venv ## all of it; prints what each part took, and leaves nothing behind
-	@tests/run lab lint,unit,$(call parts,$(wordlist 1,4,$(CLUSTERS)))+$(call parts,$(wordlist 5,99,$(CLUSTERS)) lab-down) molecule-swarm \
+	@tests/run lab lint,unit,core215,$(call parts,$(wordlist 1,4,$(CLUSTERS)))+$(call parts,$(wordlist 5,99,$(CLUSTERS)) lab-down) molecule-swarm \
 	  python39,sanity,galaxy,docs,gateway+vm-lab,$(call parts,$(filter molecule-vm_%,$(SCENARIOS:%=molecule-%)))
 
 .PHONY: lab
