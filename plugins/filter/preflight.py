@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import addresses, firewall_access
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import addresses, firewall_access, listening_ports
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import setting as _setting
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.store import DEAD_STORE_REMEDY, dead_store
 
@@ -709,6 +709,7 @@ class FilterModule:
                 addresses,
                 firewall_access,
                 firewall_probes,
+                listening_ports,
                 preflight_summary,
                 spec_variables,
                 swarm_groups_problems,

@@ -7,7 +7,7 @@ A port is written as firewalld does: `8080/tcp`, `40000-40063/tcp`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 # The two kinds of cluster, by the groups of their hosts
@@ -117,9 +117,28 @@ def _cluster_ports(host: str, hostvars: Any, groups: dict) -> list[str]:
     if _in_swarm(host, groups):
         found += [SWARM_MANAGER_PORT] if host in groups.get("docker_swarm_manager", []) else []
         found += SWARM_PORTS
-        services = [service["port"] for service in setting(hostvars, host, "vllm_stack_services", []) if "port" in service]
-        found += _tcp([*services, setting(hostvars, host, "vllm_stack_stats_port", GATEWAY_STATS_PORT)])
+        found += _tcp([*_model_ports(host, hostvars), setting(hostvars, host, "vllm_stack_stats_port", GATEWAY_STATS_PORT)])
     return list(dict.fromkeys(found))
+
+
+def _model_ports(host: str, hostvars: Any) -> list[Any]:
+    """Of the services that have one; what is wrong with the others is told elsewhere."""
+    services = setting(hostvars, host, "vllm_stack_services", []) or []
+    return [service["port"] for service in services if isinstance(service, Mapping) and "port" in service]
+
+
+def listening_ports(host: str, hostvars: Any, groups: dict, kind: str) -> list[int]:
+    """TCP ports that the containers of this kind of cluster need on a host from their start; GPUStack's models get theirs later.
+    One that is no number is left out: it is refused elsewhere."""
+    if kind == "swarm":
+        gateway = (("vllm_stack_port", GATEWAY_PORT), ("vllm_stack_stats_port", GATEWAY_STATS_PORT))
+        found = [*(setting(hostvars, host, name, default) for name, default in gateway), *_model_ports(host, hostvars)]
+    else:
+        found = [setting(hostvars, host, "gpustack_port", SERVER_PORT)] if host == first(groups, "gpustack_server") else []
+        if host in groups.get("gpustack_worker", []):
+            ports = worker_ports(host, hostvars, groups)
+            found += [ports["worker_port"], ports["metrics_port"]]
+    return [int(port) for port in dict.fromkeys(map(str, found)) if port.isdecimal()]
 
 
 def _is_on(value: Any) -> bool:

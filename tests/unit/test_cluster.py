@@ -106,3 +106,19 @@ def test_nfs_s_ports_are_those_where_nfs_server_puts_its_services():
     fixed = yaml.safe_load((ROOT / "roles/nfs_server/vars/main.yml").read_text())
     ports = {f"{port}/tcp" for port in fixed["_nfs_server_ports"].values()} | {f"{fixed['_nfs_server_lockd_udp_port']}/udp"}
     assert ports < set(NFS)
+
+
+def listening(host: str, kind: str, **variables: object) -> list[int]:
+    return cluster.listening_ports(host, {**HOSTVARS, host: {**HOSTVARS[host], **variables}}, GPUSTACK, kind)
+
+
+def test_containers_of_gpustack_listen_on_the_ports_that_are_set_for_them():
+    assert listening("atlas1", "gpustack") == [8080, 10150, 10151]
+    assert listening("atlas2", "gpustack", gpustack_port="80", gpustack_worker_config={"worker_port": 10160}) == [10160, 10151]
+    assert listening("atlas1", "gpustack", gpustack_port="80", gpustack_server_config={"metrics_port": "9100"}) == [80, 10150, 9100]
+
+
+def test_every_node_of_a_swarm_has_the_gateway_and_the_services():
+    services = [{"name": "qwen3", "port": 8001}, {"name": "coder", "port": "8002"}, {"name": "none"}, "text", {"port": "x"}]
+    assert listening("atlas2", "swarm", vllm_stack_services=services, vllm_stack_port=443) == [443, 8404, 8001, 8002]
+    assert listening("atlas3", "swarm") == [8000, 8404]
