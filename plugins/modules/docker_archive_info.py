@@ -20,6 +20,10 @@ options:
     description: The archive, a tar file as C(docker save) writes it, also compressed by gzip, bzip2 or xz.
     type: path
     required: true
+  missing_ok:
+    description: V(true) takes a file that is not there yet for one that can't be judged, as in a check before the store is mounted.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -30,6 +34,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+exists:
+  description: Whether the file is there.
+  returned: success
+  type: bool
 images:
   description:
     - The IDs by which Docker may know each tagged image.
@@ -41,6 +49,7 @@ images:
 """
 
 import json
+import os
 import tarfile
 from typing import Any
 
@@ -90,7 +99,7 @@ def read(path: str) -> dict[str, list[str]]:
         return images(manifest, index)
     except FileNotFoundError as error:
         raise ArchiveError(
-            f"{path} does not exist: expected an archive made by docker save. Put it there, or correct gpustack_image_archive."
+            f"{path} does not exist: expected an archive made by docker save. Put it there, or correct the variable that names it."
         ) from error
     except (OSError, EOFError, tarfile.TarError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArchiveError(
@@ -99,9 +108,13 @@ def read(path: str) -> dict[str, list[str]]:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={"path": {"type": "path", "required": True}}, supports_check_mode=True)
+    spec = {"path": {"type": "path", "required": True}, "missing_ok": {"type": "bool", "default": False}}
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    path = module.params["path"]
+    if module.params["missing_ok"] and not os.path.exists(path):
+        module.exit_json(changed=False, exists=False, images={})
     try:
-        module.exit_json(changed=False, images=read(module.params["path"]))
+        module.exit_json(changed=False, exists=True, images=read(path))
     except ArchiveError as error:
         module.fail_json(msg=str(error))
 

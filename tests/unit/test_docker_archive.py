@@ -7,6 +7,7 @@ import json
 import tarfile
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
 from ansible_collections.ascend.gpustack.plugins.modules import docker_archive_info
 
 NAME = "gpustack/gpustack:v0.7.1-npu"
@@ -56,3 +57,15 @@ def test_tar_that_docker_did_not_make_is_refused(tmp_path):
     path = archive(tmp_path / "a.tar", {"other.json": {}})
     with pytest.raises(docker_archive_info.ArchiveError, match="no manifest.json"):
         docker_archive_info.read(path)
+
+
+@pytest.mark.parametrize("missing_ok", [True, False])
+def test_file_that_is_yet_to_come_is_no_failure_where_that_is_said(tmp_path, capsys, missing_ok):
+    path = str(tmp_path / "none.tar")
+    with patch_module_args({"path": path, "missing_ok": missing_ok}), pytest.raises(SystemExit):
+        docker_archive_info.main()
+    result = json.loads(capsys.readouterr().out)
+    if missing_ok:
+        assert (result["exists"], result["images"]) == (False, {})
+    else:
+        assert result["failed"] and f"{path} does not exist" in result["msg"]

@@ -182,6 +182,14 @@ def test_archive_that_does_not_serve_is_refused(bare, playbook, name, sentences)
     assert sentences in run.text
 
 
+def test_check_before_the_store_is_mounted_does_not_ask_for_the_archive_on_it(bare, playbook):
+    archive = {"gpustack_image_archive": "/data/models/not-yet-there.tar", "gpustack_image": "example.com/other:1"}
+    assert playbook("server", "--check", variables={**archive, "gpustack_store_type": "nfs"}).rc == 0
+    run = playbook("server", "--check", variables=archive)
+    assert run.rc == 2
+    assert "/data/models/not-yet-there.tar does not exist: expected an archive made by docker save." in run.text
+
+
 def test_archive_on_the_controller_is_copied_to_a_host_without_the_image_and_to_no_other(bare, playbook, tmp_path):
     archive = tmp_path / "image.tar"
     subprocess.run(["docker", "cp", f"{LAB}-atlas1:/data/models/images/one.tar", str(archive)], check=True)
