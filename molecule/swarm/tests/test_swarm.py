@@ -341,11 +341,16 @@ def certificate(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def secured(updated, certificate, atlas):
+def later(certificate):
     """Encryption, another key, and for one service replicas instead of a container on every host."""
-    before = started(atlas, "qwen3")
     services = [{**service, "replicas": 3} if service["name"] == "coder" else service for service in CHANGED]
-    run = play("--diff", vllm_stack_services=services, vllm_stack_tls=certificate.read_text(), vllm_stack_api_key=NEW_KEY)
+    return {"vllm_stack_services": services, "vllm_stack_tls": certificate.read_text(), "vllm_stack_api_key": NEW_KEY}
+
+
+@pytest.fixture(scope="module")
+def secured(updated, later, atlas):
+    before = started(atlas, "qwen3")
+    run = play("--diff", **later)
     assert run.rc == 0, run.failure
     return run, before
 
@@ -418,6 +423,16 @@ def test_from_outside_of_the_cluster_only_public_ports_answer(secured, atlas):
     assert seen == {port: port in (22, PORT) for port in ports}
     inside = "; ".join(f"curl -s -o /dev/null -m 3 http://{ADDRESSES[asked]}:{port}/ && echo {port}" for port in (8001, 8002, 8404))
     assert atlas(other).run(inside).stdout.split() == ["8001", "8002", "8404"]
+
+
+def test_dead_node_is_forgotten_by_name(secured, later, atlas):
+    lab("stop", KILLED)
+    wait_until("the Swarm has it as down", lambda: "Down" in atlas("atlas1").check_output("docker node ls"), 120, 1)
+    run = play("--limit", "!" + KILLED, docker_swarm_remove=[KILLED], **later)
+    assert run.rc == 0, run.failure
+    assert f"{KILLED}: removed" in run.output
+    assert len(atlas("atlas1").check_output("docker node ls -q").split()) == 4
+    lab("start", KILLED)
 
 
 def test_removal_leaves_the_hosts_as_they_were(secured, prepared, atlas):
