@@ -33,7 +33,7 @@ class Swarm:
         self.stderr, self.deploy_rc, self.help = "", 0, ""
         self.commands: list[list[str]] = []
         self.deployed: dict[str, Any] | None = None
-        self.left = 0
+        self.left, self.stays = 0, False
 
     def __call__(self, argv: list[str], timeout: float, stdin: str | None = None) -> Result:
         self.commands.append(argv)
@@ -80,7 +80,7 @@ class Swarm:
 
     def do_service_rm(self, argv, _stdin):
         self.services = [service for service in self.services if service["Spec"]["Name"] not in argv]
-        self.left = 2
+        self.left = 100 if self.stays else 2
         return Result(0)
 
     def do_stack_rm(self, _argv, _stdin):
@@ -234,6 +234,14 @@ def test_service_that_gets_replicas_is_removed_and_made_anew(swarm):
     done = [command[1:] for command in swarm.commands if command[1:3] in (["service", "rm"], ["stack", "ps"], ["stack", "deploy"])]
     gone = ["stack", "ps", "--quiet", "--filter", "name=vllm_qwen.", "vllm"]
     assert done[:4] == [["service", "rm", "vllm_qwen"], gone, gone, gone]
+    assert swarm.did("stack", "deploy")
+
+
+def test_service_is_made_anew_also_while_a_host_is_down_that_had_it(swarm):
+    compose = copy.deepcopy(COMPOSE)
+    compose["services"]["qwen"]["deploy"] |= {"mode": "replicated", "replicas": 2}
+    swarm.stays = True
+    present(swarm, compose=compose)
     assert swarm.did("stack", "deploy")
 
 
