@@ -167,7 +167,7 @@ def test_archive_on_the_store_is_loaded_once_and_again_when_it_holds_a_newer_ima
         (
             "none",
             "/data/models/images/none.tar does not exist: expected an archive made by docker save. "
-            "Put it there, or correct gpustack_image_archive.",
+            "Put it there, or correct the variable that names it.",
         ),
         (
             "other",
