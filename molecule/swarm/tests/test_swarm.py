@@ -389,7 +389,9 @@ def test_deployment_that_fails_for_a_chain_that_firewalld_flushed_is_mended(secu
     host, manager = atlas("atlas4"), atlas("atlas1")
     host.check_output("systemctl stop firewalld && systemctl restart docker && systemctl start firewalld && firewall-cmd --complete-reload")
     assert host.run("iptables -t nat -S DOCKER").rc != 0
-    host.run("docker network rm docker_gwbridge")
+    # Swarm's own network for published ports may have made the bridge before the chain was gone; Docker is to make it now.
+    away = "docker network disconnect --force docker_gwbridge gateway_ingress-sbox; docker network rm docker_gwbridge"
+    wait_until("docker_gwbridge is gone", lambda: host.run(f"{away}; docker network inspect docker_gwbridge").rc != 0, 30, 1)
     stack = json.dumps({"version": "3.8", "services": GUIDES})
     manager.check_output(f"echo '{stack}' | docker stack deploy --detach=true --resolve-image never --compose-file - guide")
     tasks = "docker stack ps guide --no-trunc --format '{{.CurrentState}} {{.Error}}'"
