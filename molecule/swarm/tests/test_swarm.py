@@ -389,6 +389,8 @@ def test_deployment_that_fails_for_a_chain_that_firewalld_flushed_is_mended(secu
     host, manager = atlas("atlas4"), atlas("atlas1")
     host.check_output("systemctl stop firewalld && systemctl restart docker && systemctl start firewalld && firewall-cmd --complete-reload")
     assert host.run("iptables -t nat -S DOCKER").rc != 0
+    probe = f"docker run --rm --publish 8099:80 --entrypoint true {VLLM}"
+    assert "No chain/target/match by that name" in host.run(probe).stderr
     # Swarm's own network for published ports may have made the bridge before the chain was gone; Docker is to make it now.
     away = "docker network disconnect --force docker_gwbridge gateway_ingress-sbox; docker network rm docker_gwbridge"
     wait_until("docker_gwbridge is gone", lambda: host.run(f"{away}; docker network inspect docker_gwbridge").rc != 0, 30, 1)
@@ -402,6 +404,8 @@ def test_deployment_that_fails_for_a_chain_that_firewalld_flushed_is_mended(secu
     run = run_playbook("firewall", "--limit", "atlas4")
     assert run.rc == 0, run.failure
     assert "chain DOCKER is missing from the nat table; Docker is restarted, and with it the running containers: vllm_" in run.text
+    assert host.run("iptables -t nat -S DOCKER").rc == 0
+    assert host.run(probe).rc == 0
     wait_until("the same stack runs", lambda: manager.check_output(tasks).startswith("Running"), 60, 1)
     manager.check_output("docker stack rm guide")
     wait_until("all tasks are healthy", lambda: healthy(atlas) == {"vllm_qwen3": 5, "vllm_coder": 3, "vllm_gateway": 5}, 180, 1)
