@@ -85,12 +85,16 @@ awx-project: venv ## a git repository for AWX in DEST; with PUBLISHED=1 it names
 TEST_LAB_1 := LAB_NAME=ascend-gpustack-test LAB_NET=$(or $(TEST_LAB_NET),198.18.34) LAB_PAGE_PORT=$(or $(TEST_LAB_PAGE_PORT),18134)
 TEST_LAB_2 := LAB_NAME=ascend-gpustack-test2 LAB_NET=$(or $(TEST_LAB2_NET),198.18.36) LAB_PAGE_PORT=$(or $(TEST_LAB2_PAGE_PORT),18136)
 TEST_LAB := $(TEST_LAB_$(or $(TEST_LANE),1))
-VM_TEST_LAB := LAB_NAME=ascend-gpustack-vmtest LAB_NET=$(or $(TEST_VM_NET),198.18.35) \
-  LAB_VM_SSH_PORT=$(or $(TEST_VM_SSH_PORT),22320) LAB_PAGE_PORT=$(or $(TEST_VM_PAGE_PORT),18135)
+# Seen by the machines alone, and the same for both, which so share their first boots.
+VM_NET := LAB_NET=$(or $(TEST_VM_NET),198.18.35)
+VM_TEST_LAB_1 := LAB_NAME=ascend-gpustack-vmtest $(VM_NET) LAB_VM_SSH_PORT=$(or $(TEST_VM_SSH_PORT),22320) LAB_PAGE_PORT=$(or $(TEST_VM_PAGE_PORT),18135)
+VM_TEST_LAB_2 := LAB_NAME=ascend-gpustack-vmtest2 $(VM_NET) LAB_VM_SSH_PORT=$(or $(TEST_VM2_SSH_PORT),22340) LAB_PAGE_PORT=$(or $(TEST_VM2_PAGE_PORT),18137)
+VM_TEST_LAB := $(VM_TEST_LAB_$(or $(TEST_LANE),1))
 comma := ,
 parts = $(subst $() $(),$(comma),$(strip $(1)))
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
-# In two lanes of about the same length; the Swarm is measured under load, so that it is alone.
+# In two lanes of about the same length. The Swarm is measured under load, and the site on virtual machines takes all of the processors, so that
+# both are alone.
 CLUSTERS := $(filter-out molecule-vm_% molecule-swarm,$(SCENARIOS:%=molecule-%))
 
 .PHONY: lint
@@ -149,8 +153,9 @@ molecule-vm_%: vm-lab
 
 .PHONY: test
 test: venv ## all of it; prints what each part took, and leaves nothing behind
-	@tests/run lab lint,unit,core215,$(call parts,$(wordlist 1,4,$(CLUSTERS)))+$(call parts,$(wordlist 5,99,$(CLUSTERS)) lab-down) molecule-swarm \
-	  python39,sanity,galaxy,docs,gateway+vm-lab,$(call parts,$(filter molecule-vm_%,$(SCENARIOS:%=molecule-%)))
+	@tests/run lab lint,unit,core215,$(call parts,$(wordlist 1,4,$(CLUSTERS)))+$(call parts,$(wordlist 5,99,$(CLUSTERS)) lab-down) molecule-swarm vm-lab \
+	  python39,sanity,galaxy,docs,gateway,molecule-vm_takeover+$(call parts,$(filter-out %_takeover %_site,$(filter molecule-vm_%,$(SCENARIOS:%=molecule-%)))) \
+	  molecule-vm_site
 
 .PHONY: lab
 lab: ## the servers' images for the tests, and empty servers
@@ -170,5 +175,6 @@ labs-down: # without an engine there are none
 
 .PHONY: test-down
 test-down: labs-down
-	@$(VM_TEST_LAB) lab/vm down
+	@$(VM_TEST_LAB_2) lab/vm down
+	@$(VM_TEST_LAB_1) lab/vm down
 	@$(TEST_LAB_1) lab/lab engine-stop

@@ -32,7 +32,8 @@ def nfs_clients(clients: list[str], writers: list[str]) -> list[dict]:
 
 
 def nfs_mount_plan(info: dict, want: dict) -> dict:
-    """What a client needs: `problems` and `notes` (sentences without the host's name), `mount` and `fstab` (whether to do it)."""
+    """What a client needs: `problems` and `notes` (sentences without the host's name), `mount` and `fstab` (whether to do it), and
+    `changes` (a line for each of the two that is to be done)."""
     wanted = nfs_source(want["server"], want["export"])
     problems = _mount_problems(info, want, wanted)
     mount = info["mount"] is None
@@ -46,7 +47,9 @@ def nfs_mount_plan(info: dict, want: dict) -> dict:
     entry_problems, notes, fstab = _fstab(info, want, wanted)
     if not problems and not mount:
         notes += _pending(info["mount"]["options"], want)
-    return {"problems": problems + entry_problems, "notes": notes, "mount": mount, "fstab": fstab}
+    changes = [f"mount {want['path']}: {wanted}"] if mount else []
+    changes += [f"/etc/fstab: {_entry(want, wanted)}"] if fstab else []
+    return {"problems": problems + entry_problems, "notes": notes, "mount": mount, "fstab": fstab, "changes": changes}
 
 
 def _mount_problems(info: dict, want: dict, wanted: str) -> list[str]:
@@ -125,8 +128,12 @@ def _fstab(info: dict, want: dict, wanted: str) -> tuple[list[str], list[str], b
         return [], [f"{text}, is taken over"], True
     if want["replace_fstab"]:
         return [], [f"{text}, is replaced"], True
-    expected = f"{wanted} {path} nfs {','.join(want['options'])} 0 0"
-    return [f"{text}, differs; expected {expected}. Change it, or set nfs_client_replace_fstab: true to have it replaced."], [], False
+    told = f"{text}, differs; expected {_entry(want, wanted)}. Change it, or set nfs_client_replace_fstab: true to have it replaced."
+    return [told], [], False
+
+
+def _entry(want: dict, wanted: str) -> str:
+    return f"{wanted} {want['path']} nfs {','.join(want['options'])} 0 0"
 
 
 def _meaning(options: Iterable[str], fstype: str) -> set[str]:

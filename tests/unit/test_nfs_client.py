@@ -68,15 +68,18 @@ def problems(want: dict | None = None, **info) -> list[str]:
 
 
 def test_fresh_host_is_to_mount_and_to_keep_the_entry():
-    assert plan() == {"problems": [], "notes": [], "mount": True, "fstab": True}
+    changes = [f"mount /data/models: {SOURCE}", f"/etc/fstab: {OWN}"]
+    assert plan() == {"problems": [], "notes": [], "mount": True, "fstab": True, "changes": changes}
 
 
 def test_host_that_has_all_of_it_needs_nothing():
-    assert plan(mount=MOUNTED, fstab=entries(OWN), server=UNASKED) == {"problems": [], "notes": [], "mount": False, "fstab": False}
+    nothing = {"problems": [], "notes": [], "mount": False, "fstab": False, "changes": []}
+    assert plan(mount=MOUNTED, fstab=entries(OWN), server=UNASKED) == nothing
 
 
 def test_run_killed_between_entry_and_mount_goes_on_with_the_mount():
-    assert plan(fstab=entries(OWN)) == {"problems": [], "notes": [], "mount": True, "fstab": False}
+    changes = [f"mount /data/models: {SOURCE}"]
+    assert plan(fstab=entries(OWN)) == {"problems": [], "notes": [], "mount": True, "fstab": False, "changes": changes}
 
 
 def test_three_failures_of_the_server_are_three_messages():

@@ -152,3 +152,17 @@ def test_second_run_changes_nothing_with_at_most_20_module_executions_per_worker
             executions[host] += answer["action"].rsplit(".", 1)[-1] not in ON_THE_CONTROLLER and not answer.get("skipped", False)
     print(executions)
     assert max(executions.values()) <= 20
+
+
+def test_host_that_sees_another_store_is_refused_by_name(atlas, playbook):
+    right, wrong = atlas("atlas1").check_output("cat /data/models/.gpustack-store-id"), "5" * 32
+    host = atlas("atlas3")
+    host.check_output(f"mount -t tmpfs none /data/models && echo {wrong} >/data/models/.gpustack-store-id")
+    try:
+        run = playbook("storage")
+    finally:
+        host.check_output("umount /data/models")
+    assert run.rc == 2
+    told = f"is another store ({wrong}) than on atlas1, atlas2, atlas4 … ({right}); expected one store on all hosts."
+    assert f"atlas3: /data/models {told} Mount the same one everywhere." in run.text
+    assert {name: counts["failed"] for name, counts in run.recap.items()} == {**dict.fromkeys(HOSTS, 0), "atlas3": 1}

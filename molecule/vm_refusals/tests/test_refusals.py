@@ -14,9 +14,9 @@ SERVER, CLIENT, OTHER, NOBODY = (f"{NET}.{number}" for number in (106, 107, 108,
 SOURCE = f"{SERVER}:/data/models"
 BY_HAND = "nas:/models /data/models nfs soft 0 0"
 OWN = f"{SOURCE} /data/models nfs vers=3,hard,timeo=600,retrans=3,_netdev,nofail,x-gpustack.managed 0 0"
-OUTSIDE = "molecule/vm_refusals/inventory/outside.yml"
+OUTSIDE, FILER = (f"molecule/vm_refusals/inventory/{name}.yml" for name in ("outside", "filer"))
+RIGHTS = "sync,no_root_squash,no_subtree_check,mountpoint"
 TUNED = {
-    "nfs_client_server": SERVER,
     "nfs_client_version": "4.2",
     "nfs_client_nconnect": "4",
     "nfs_client_read_ahead_kb": "4096",
@@ -25,7 +25,9 @@ TUNED = {
 
 
 def mount(**variables: str) -> Run:
-    return run_playbook("molecule/vm_refusals/mount.yml", inventory=MACHINES, variables={**TUNED, **variables})
+    """The role alone."""
+    wanted = {**TUNED, "nfs_client_server": SERVER, **variables}
+    return run_playbook("molecule/vm_refusals/mount.yml", inventory=MACHINES, variables=wanted)
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +87,8 @@ def test_refused_host_is_left_as_it_was(told, machine):
     assert not host.file("/etc/systemd/system/gpustack-store.service").exists
 
 
-def test_tuning_is_in_force_and_stands_a_second_run(told, machine):
-    run = mount()
+def test_filer_is_mounted_with_the_tuning_given_and_gets_an_id_and_stands_a_second_run(told, machine):
+    run = run_playbook("storage", inventory=FILER, variables=TUNED)
     assert run.rc == 0, run.failure
     host = machine("atlas2")
     (line,) = [line for line in host.file("/proc/mounts").content_string.splitlines() if " /data/models " in line]
@@ -96,6 +98,10 @@ def test_tuning_is_in_force_and_stands_a_second_run(told, machine):
     assert host.check_output("cat /sys/module/nfs/parameters/nfs4_unique_id") == "atlas2"
     assert BY_HAND not in host.file("/etc/fstab").content_string
     assert host.file("/data/models/qwen").content_string == "weights\n"
+    # Nobody manages the store: the first worker has written its id.
+    mark = "cat /data/models/.gpustack-store-id"
+    assert re.fullmatch("[0-9a-f]{32}", machine("atlas1").check_output(mark))
+    assert host.check_output(mark) == machine("atlas1").check_output(mark)
     assert mount().recap["atlas2"]["changed"] == 0
 
 
@@ -124,18 +130,17 @@ def test_debian_server_outside_of_the_cluster_serves_the_store(told, machine):
     store.check_output(
         "systemctl disable --now firewalld docker.socket docker && npu-sim set absent on && mv /usr/bin/docker /run/docker-away"
     )
+    store.check_output("truncate -s 64M /models.img && mkfs.ext4 -q /models.img && mkdir -p /data/models && mount /models.img /data/models")
     run = run_playbook("preflight", "--limit", "atlas3", inventory=OUTSIDE)
     assert run.rc == 0, run.failure
     run = run_playbook("storage", inventory=OUTSIDE)
     assert run.rc == 0, run.failure
-    assert store.file("/etc/exports.d/gpustack.exports").content_string.splitlines()[-1] == (
-        f"/data/models {CLIENT}(rw,sync,no_root_squash,no_subtree_check)"
-    )
+    assert store.file("/etc/exports.d/gpustack.exports").content_string.splitlines()[-1] == (f"/data/models {CLIENT}(rw,{RIGHTS})")
     assert f"{OTHER}:/data/models /data/models nfs " in client.file("/proc/mounts").content_string
     assert client.check_output("cat /data/models/.gpustack-store-id") == store.check_output("cat /data/models/.gpustack-store-id")
 
 
-def test_host_that_joins_alone_is_admitted_on_the_stores_host(told, machine):
+def test_host_that_joins_alone_is_admitted_on_the_stores_host_and_may_only_read(told, machine):
     host, exports = machine("atlas1"), machine("atlas3").file("/etc/exports.d/gpustack.exports")
     # So far it has been a server itself.
     host.check_output("systemctl stop nfs-server && rm -r /data/models")
@@ -144,5 +149,21 @@ def test_host_that_joins_alone_is_admitted_on_the_stores_host(told, machine):
     assert run.rc == 0, run.failure
     assert list(run.recap) == ["atlas1"]
     assert re.search(r"changed: \[atlas1 -> atlas3\(?", run.output), "the change of the export is not reported for its host"
-    assert exports.content_string.splitlines()[-1].count("(rw,sync,no_root_squash,no_subtree_check)") == 2
+    assert exports.content_string.splitlines()[-1] == (
+        f"/data/models {SERVER}(ro,{RIGHTS.replace('no_root_squash', 'root_squash')}) {CLIENT}(rw,{RIGHTS})"
+    )
     assert f"{OTHER}:/data/models /data/models nfs " in host.file("/proc/mounts").content_string
+    assert "Read-only file system" in host.run("touch /data/models/new").stderr
+    machine("atlas2").check_output("touch /data/models/new")
+
+
+def test_store_whose_disk_is_not_mounted_is_not_exported(told, machine):
+    store = machine("atlas3")
+    store.check_output("systemctl stop nfs-server && umount /data/models")
+    run = run_playbook("storage", "--limit", "atlas3", inventory=OUTSIDE)
+    assert run.rc == 2
+    assert (
+        "atlas3: the disk of /data/models is not mounted, but was when /data/models was first exported (mountpoint in "
+        "/etc/exports.d/gpustack.exports:2): expected it mounted. Mount it: mount /data/models, or remove mountpoint there"
+    ) in run.text
+    assert store.check_output("ls -A /data/models; systemctl is-active nfs-server || true") == "inactive"

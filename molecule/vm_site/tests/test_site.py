@@ -35,7 +35,7 @@ def checked(machine):
         "cat /etc/fstab; command -v showmount; docker ps -aq; docker volume ls -q; systemctl is-active firewalld nfs-server"
     )
     before = {name: machine(name).run(listing).stdout for name in NAMES}
-    run = play("storage", "--check", "--diff")
+    run = play("site", "--check", "--diff")
     return before, run, {name: machine(name).run(listing).stdout for name in NAMES}
 
 
@@ -84,10 +84,16 @@ def test_check_of_fresh_servers_changes_nothing_and_names_every_object(checked):
         "path: /data/models/gpustack-cache",
         "file /data/models/.gpustack-store-id: created",
         "service nfs-server: started and enabled",
-        f"Mount the store {SOURCE}",
+        f"mount /data/models: {SOURCE}",
+        f"/etc/fstab: {SOURCE} /data/models nfs vers=3,hard,timeo=600,retrans=3,_netdev,nofail,x-gpustack.managed 0 0",
         "Description=Mount the model store /data/models",
+        "service gpustack-store: started and enabled",
+        "file /etc/gpustack/config.yaml: created",
+        "volume gpustack-data: created",
+        "container gpustack: created",
+        "token: <known once the server runs>",
     ):
-        assert text in run.output, text
+        assert text in run.text, text
     assert {name: counts["changed"] > 0 for name, counts in run.recap.items()} == dict.fromkeys(NAMES, True)
 
 
