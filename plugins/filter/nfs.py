@@ -32,10 +32,11 @@ def nfs_clients(clients: list[str], writers: list[str]) -> list[dict]:
 
 
 def nfs_mount_plan(info: dict, want: dict) -> dict:
-    """What a client needs: `problems` and `notes` (sentences without the host's name), `mount` and `fstab` (whether to do it), and
-    `changes` (a line for each of the two that is to be done)."""
+    """What a client needs: `problems` and `notes` (sentences without the host's name), `mounted` (the problems with what is mounted
+    now), `mount` and `fstab` (whether to do it), and `changes` (a line for each of the two that is to be done)."""
     wanted = nfs_source(want["server"], want["export"])
-    problems = _mount_problems(info, want, wanted)
+    mounted = _mount_problems(info, want, wanted)
+    problems = list(mounted)
     mount = info["mount"] is None
     if mount and info["hidden_files"] and not want["allow_hidden_files"]:
         problems.append(
@@ -49,7 +50,14 @@ def nfs_mount_plan(info: dict, want: dict) -> dict:
         notes += _pending(info["mount"]["options"], want)
     changes = [f"mount {want['path']}: {wanted}"] if mount else []
     changes += [f"/etc/fstab: {_entry(want, wanted)}"] if fstab else []
-    return {"problems": problems + entry_problems, "notes": notes, "mount": mount, "fstab": fstab, "changes": changes}
+    return {
+        "problems": problems + entry_problems,
+        "mounted": mounted,
+        "notes": notes,
+        "mount": mount,
+        "fstab": fstab,
+        "changes": changes,
+    }
 
 
 def _mount_problems(info: dict, want: dict, wanted: str) -> list[str]:

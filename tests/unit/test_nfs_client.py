@@ -69,17 +69,17 @@ def problems(want: dict | None = None, **info) -> list[str]:
 
 def test_fresh_host_is_to_mount_and_to_keep_the_entry():
     changes = [f"mount /data/models: {SOURCE}", f"/etc/fstab: {OWN}"]
-    assert plan() == {"problems": [], "notes": [], "mount": True, "fstab": True, "changes": changes}
+    assert plan() == {"problems": [], "mounted": [], "notes": [], "mount": True, "fstab": True, "changes": changes}
 
 
 def test_host_that_has_all_of_it_needs_nothing():
-    nothing = {"problems": [], "notes": [], "mount": False, "fstab": False, "changes": []}
+    nothing = {"problems": [], "mounted": [], "notes": [], "mount": False, "fstab": False, "changes": []}
     assert plan(mount=MOUNTED, fstab=entries(OWN), server=UNASKED) == nothing
 
 
 def test_run_killed_between_entry_and_mount_goes_on_with_the_mount():
     changes = [f"mount /data/models: {SOURCE}"]
-    assert plan(fstab=entries(OWN)) == {"problems": [], "notes": [], "mount": True, "fstab": False, "changes": changes}
+    assert plan(fstab=entries(OWN)) == {"problems": [], "mounted": [], "notes": [], "mount": True, "fstab": False, "changes": changes}
 
 
 def test_three_failures_of_the_server_are_three_messages():
@@ -138,6 +138,7 @@ def test_files_that_a_mount_would_hide_are_shown_and_kept():
 def test_other_file_system_on_the_mount_point_is_refused():
     disk = {"source": "/dev/sdb1", "fstype": "xfs", "address": None, "options": ["rw"], "device": "8:17"}
     other = {**MOUNTED, "source": "172.16.33.99:/data/models", "address": "172.16.33.99"}
+    assert plan(mount=disk, server=UNASKED)["mounted"] == problems(mount=disk, server=UNASKED)
     assert problems(mount=disk, server=UNASKED) == [
         f"/data/models has /dev/sdb1 (xfs) mounted on it; expected {SOURCE}. Unmount it (umount /data/models), "
         "or correct gpustack_store_server and gpustack_store_export."
@@ -152,6 +153,9 @@ def test_mount_of_the_same_server_by_its_name_is_the_same():
 def test_mounted_store_that_does_not_answer_is_refused_with_what_its_server_does():
     (problem,) = problems(mount=MOUNTED, answers=False, exists=None, server={**ASKED, "port": "refused", "exports": None, "admitted": {}})
     assert problem.startswith(f"the model store /data/models ({SOURCE}) does not answer (its port 2049: refused); expected ")
+    assert plan(mount=MOUNTED, answers=False, exists=None, server={**ASKED, "port": "refused"}, fstab=entries(GUIDE))["mounted"] == [
+        problem
+    ]
 
 
 def test_entry_of_the_guide_is_taken_over_and_said():

@@ -7,14 +7,14 @@ import os
 import re
 
 import pytest
-from conftest import MACHINES, Run, run_playbook
+from conftest import MACHINES, Run, run_playbook, wait_until
 
 NET = os.environ.get("LAB_NET", "198.18.35")
 SERVER, CLIENT, OTHER, NOBODY = (f"{NET}.{number}" for number in (106, 107, 108, 250))
 SOURCE = f"{SERVER}:/data/models"
 BY_HAND = "nas:/models /data/models nfs soft 0 0"
 OWN = f"{SOURCE} /data/models nfs vers=3,hard,timeo=600,retrans=3,_netdev,nofail,x-gpustack.managed 0 0"
-OUTSIDE, FILER = (f"molecule/vm_refusals/inventory/{name}.yml" for name in ("outside", "filer"))
+OUTSIDE, JOINS, FILER = (f"molecule/vm_refusals/inventory/{name}.yml" for name in ("outside", "joins", "filer"))
 RIGHTS = "sync,no_root_squash,no_subtree_check,mountpoint"
 TUNED = {
     "nfs_client_version": "4.2",
@@ -127,11 +127,11 @@ def test_removal_leaves_no_trace(told, machine):
 def test_debian_server_outside_of_the_cluster_serves_the_store(told, machine):
     store, client = machine("atlas3"), machine("atlas2")
     # A host that only serves the store needs neither NPUs nor Docker.
-    store.check_output(
-        "systemctl disable --now firewalld docker.socket docker && npu-sim set absent on && mv /usr/bin/docker /run/docker-away"
-    )
+    store.check_output("systemctl disable --now docker.socket docker && npu-sim set absent on && mv /usr/bin/docker /run/docker-away")
     store.check_output("truncate -s 64M /models.img && mkfs.ext4 -q /models.img && mkdir -p /data/models && mount /models.img /data/models")
     run = run_playbook("preflight", "--limit", "atlas3", inventory=OUTSIDE)
+    assert run.rc == 0, run.failure
+    run = run_playbook("firewall", "-i", JOINS, "--limit", "atlas3", inventory=OUTSIDE)
     assert run.rc == 0, run.failure
     run = run_playbook("storage", inventory=OUTSIDE)
     assert run.rc == 0, run.failure
@@ -140,12 +140,22 @@ def test_debian_server_outside_of_the_cluster_serves_the_store(told, machine):
     assert client.check_output("cat /data/models/.gpustack-store-id") == store.check_output("cat /data/models/.gpustack-store-id")
 
 
+def test_file_lock_of_a_client_holds_on_the_server_behind_firewalld(told, machine):
+    """With NFS 3, locks go through ports of their own."""
+    store, client = machine("atlas3"), machine("atlas2")
+    assert store.service("firewalld").is_running
+    client.check_output("systemd-run --quiet --unit=holder flock --no-fork /data/models/lock sleep infinity")
+    lock = "import fcntl; fcntl.lockf(open('/data/models/lock', 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    wait_until("the lock is seen", lambda: "BlockingIOError" in store.run(f'python3 -c "{lock}"').stderr, 120, 1)
+    client.check_output("systemctl stop holder")
+    wait_until("the lock is free again", lambda: store.run(f'python3 -c "{lock}"').rc == 0, 120, 1)
+
+
 def test_host_that_joins_alone_is_admitted_on_the_stores_host_and_may_only_read(told, machine):
     host, exports = machine("atlas1"), machine("atlas3").file("/etc/exports.d/gpustack.exports")
     # So far it has been a server itself.
     host.check_output("systemctl stop nfs-server && rm -r /data/models")
-    added = ["-i", "molecule/vm_refusals/inventory/joins.yml", "--limit", "atlas1"]
-    run = run_playbook("storage", *added, "--diff", inventory=OUTSIDE)
+    run = run_playbook("storage", "-i", JOINS, "--limit", "atlas1", "--diff", inventory=OUTSIDE)
     assert run.rc == 0, run.failure
     assert list(run.recap) == ["atlas1"]
     assert re.search(r"changed: \[atlas1 -> atlas3\(?", run.output), "the change of the export is not reported for its host"
@@ -167,3 +177,12 @@ def test_store_whose_disk_is_not_mounted_is_not_exported(told, machine):
         "/etc/exports.d/gpustack.exports:2): expected it mounted. Mount it: mount /data/models, or remove mountpoint there"
     ) in run.text
     assert store.check_output("ls -A /data/models; systemctl is-active nfs-server || true") == "inactive"
+
+
+def test_dead_store_is_not_unmounted(told, machine):
+    """An unmount would wait for its server."""
+    run = mount(nfs_client_server=OTHER, nfs_client_state="absent")
+    assert run.rc == 2
+    dead = f"atlas2: the model store /data/models ({OTHER}:/data/models) does not answer (its port 2049: refused)"
+    assert f"{dead}; expected a live file system. Mend the server that exports it" in run.text
+    assert machine("atlas2").service("gpustack-store").is_enabled
