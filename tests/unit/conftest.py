@@ -1,9 +1,16 @@
-"""Makes `ansible_collections.ascend.gpustack` importable from the checkout."""
+"""Makes `ansible_collections.ascend.gpustack` importable from the checkout, and generated tests independent of the machine's speed."""
 
 from __future__ import annotations
 
 import pathlib
 import sys
+
+from hypothesis import HealthCheck, settings
+
+# No test depends on how fast, or how busy, the machine is: the first text of a process takes seconds on a busy one, since Hypothesis reads
+# the Unicode tables then.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+settings.load_profile("any machine")
 
 COLLECTIONS = pathlib.Path(__file__).resolve().parents[2] / "collections"
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_config_file as config_file
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 HERE = pathlib.Path(__file__).resolve()
@@ -54,11 +54,6 @@ plain = st.none() | st.booleans() | st.integers() | st.text()
 values = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3))
 
 
-# The first text of a process takes seconds on a busy machine: Hypothesis reads the Unicode tables then.
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
-
-
-@unhurried
 @given(st.dictionaries(st.sampled_from(["token", "port", "ray_args", "resources"]), values))
 def test_whatever_is_written_is_read_back_by_yaml_and_by_the_module(config: dict[str, Any]) -> None:
     text = config_file.render(config)
@@ -66,7 +61,6 @@ def test_whatever_is_written_is_read_back_by_yaml_and_by_the_module(config: dict
     assert config_file.parse(text) == config_file.ConfigFile(config, own_form=True)
 
 
-@unhurried
 @given(st.text())
 def test_no_file_however_broken_stops_the_module(present: str) -> None:
     planned = plan(present, {"port": 8080})

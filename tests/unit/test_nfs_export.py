@@ -17,7 +17,7 @@ import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils import nfs_exports
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
 from ansible_collections.ascend.gpustack.plugins.modules import nfs_export
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 HERE = pathlib.Path(__file__).resolve()
@@ -834,7 +834,6 @@ def test_exportfs_s_own_table_is_read() -> None:
 # Whatever stands in the files
 
 
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
 pieces = st.sampled_from(
     [
         b"PATH",
@@ -860,7 +859,6 @@ pieces = st.sampled_from(
 texts = st.lists(pieces | st.binary(max_size=6), max_size=30).map(b"".join)
 
 
-@unhurried
 @given(texts)
 def test_no_exports_file_however_broken_stops_the_module(text: bytes) -> None:
     with tempfile.TemporaryDirectory() as root:
@@ -875,7 +873,6 @@ def test_no_exports_file_however_broken_stops_the_module(text: bytes) -> None:
             assert len(result["clients"]) + len(result["covered"]) == 2
 
 
-@unhurried
 @given(st.text())
 def test_no_client_however_odd_stops_the_module(client: str) -> None:
     try:
