@@ -52,7 +52,7 @@ def nfs_mount_plan(info: dict, want: dict) -> dict:
     changes += [f"/etc/fstab: {_entry(want, wanted)}"] if fstab else []
     return {
         "problems": problems + entry_problems,
-        "mounted": mounted,
+        "mounted": mounted if info["mount"] else [],
         "notes": notes,
         "mount": mount,
         "fstab": fstab,

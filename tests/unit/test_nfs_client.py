@@ -125,6 +125,7 @@ def test_server_that_is_yet_to_be_set_up_is_no_problem_of_a_check():
 
 def test_store_is_not_mounted_over_itself():
     assert problems(server={**ASKED, "local": True})[0].startswith("the NFS server 172.16.33.106 is this host itself")
+    assert plan(server={**ASKED, "local": True})["mounted"] == [], "nothing is mounted"
 
 
 def test_files_that_a_mount_would_hide_are_shown_and_kept():

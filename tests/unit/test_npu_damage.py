@@ -22,7 +22,7 @@ OTHERS = {path: path.read_text(encoding="utf-8") for path in sorted(SAMPLES.glob
 A2 = TABLES["910B4-1_25.5.2_1"]
 A3 = TABLES["910_93_24.1.rc3.7_1"]
 # The same examples on every run, so that a failure is one of the change at hand.
-STEADY = settings(derandomize=True, deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+STEADY = settings(derandomize=True, max_examples=200, suppress_health_check=list(HealthCheck))
 
 names = st.sampled_from(sorted(TABLES))
 

@@ -135,7 +135,7 @@ def test_debian_server_outside_of_the_cluster_serves_the_store(told, machine):
     assert run.rc == 0, run.failure
     run = run_playbook("storage", inventory=OUTSIDE)
     assert run.rc == 0, run.failure
-    assert store.file("/etc/exports.d/gpustack.exports").content_string.splitlines()[-1] == (f"/data/models {CLIENT}(rw,{RIGHTS})")
+    assert store.file("/etc/exports.d/gpustack.exports").content_string.splitlines()[-1] == f"/data/models {CLIENT}(rw,{RIGHTS})"
     assert f"{OTHER}:/data/models /data/models nfs " in client.file("/proc/mounts").content_string
     assert client.check_output("cat /data/models/.gpustack-store-id") == store.check_output("cat /data/models/.gpustack-store-id")
 
