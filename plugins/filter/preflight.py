@@ -19,6 +19,8 @@ import yaml
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import addresses, firewall_access, listening_ports
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import setting as _setting
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.connections import connection_problem
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight_report import report_lines, shown, told_above, way_out
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.store import DEAD_STORE_REMEDY, dead_store
 
 MANAGERS = ("/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc")
@@ -27,6 +29,7 @@ MAXIMUM_SKEW_S = 30
 # The names of all checks, as they stand in a finding's brackets and in ascend_driver_check_skip; the README says what each looks at.
 CHECKS = (
     "reachable",
+    "root",
     "examined",
     "npu_smi",
     "npu_count",
@@ -60,6 +63,8 @@ CHECKS = (
     "variables",
     "inventory",
 )
+PYTHON_REMEDY = "Install Python 3.9 or newer there, or name it in ansible_python_interpreter."
+ROOT_REMEDY = "Set ansible_become: true, with ansible_become_password or --ask-become-pass where sudo asks for a password."
 # How the collection's public variables begin
 FAMILIES = ("gpustack_", "ascend_driver_check_", "nfs_server_", "nfs_client_", "firewalld_configure_", "docker_swarm_", "vllm_stack_")
 # Checks whose findings other roles keep as sentences in a fact
@@ -124,12 +129,13 @@ def usable_npus(npu: dict, expect: dict) -> dict:
 
 def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
     """Judge one host. `host` is what gpustack_host_info returned, `npu` what npu_info did (workers only)."""
-    if host.get("unreachable"):
-        reason = _failure(host).rsplit(": ", 1)[-1].rstrip(".")
-        remedy = "Start it or correct ansible_host, or leave it out with --limit."
-        return [finding("reachable", "fail", f"it cannot be reached over SSH ({reason})", remedy)]
+    if host.get("unreachable") or host.get("unreached"):
+        check, message, remedy = connection_problem(str(host.get("msg") or ""), bool(host.get("password_given")))
+        return [finding(check, "fail", message, remedy)]
     if "docker" not in host:
-        return [finding("examined", "fail", f"could not be examined: {_failure(host)}", "Check Python 3 and root rights on it.")]
+        return [finding("examined", "fail", f"could not be examined: {_failure(host)}", PYTHON_REMEDY)]
+    if host["root"] is False and "root" not in expect["skip"]:
+        return [finding("root", "fail", "its user has no root rights; expected root, or one who becomes root", ROOT_REMEDY)]
     findings = []
     if expect["worker"]:
         findings += _npu_findings(npu, expect) + _network(npu, expect)
@@ -140,7 +146,7 @@ def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
 
 def _failure(result: dict) -> str:
     text = result.get("msg") or result.get("module_stderr") or "no answer"
-    return str(text).strip().splitlines()[-1] if str(text).strip() else "no answer"
+    return str(text).strip().splitlines()[-1].rstrip(".") if str(text).strip() else "no answer"
 
 
 def _npu_findings(npu: dict, expect: dict) -> list[dict]:
@@ -538,8 +544,8 @@ def _opening(ports: list[str], where: str) -> str:
 
 
 def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: dict) -> dict:
-    """All findings together: `report` to read, `stats` for machines, `stop`, `bad_hosts` to go on without, `verdict` to fail with.
-    What the verdict says is not in the report too."""
+    """All findings together: `report`, lines to read; `stats` for machines; `bad_hosts`, which fail, each with its text in `told`; and
+    `stop`, whether the run ends for all hosts then."""
     found = [(host, item) for host in hosts for item in _setting(hostvars, host, "ascend_driver_check_report", [])]
     found += [
         (host, finding(check, "fail", problem.rstrip(".")))
@@ -553,19 +559,21 @@ def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: d
     found += _same_hostnames(hosts, hostvars)
     problems = [(host, item) for host, item in found if item["result"] != "pass" and item["check"] not in settings["skip"]]
     failures = [(host, item) for host, item in problems if item["result"] == "fail"]
-    warnings = [(host, item) for host, item in problems if item["result"] == "warn"]
     failing = {host for host, _item in failures}
-    bad = [host for host in hosts if host in failing]
+    # What the inventory has wrong may be with hosts that --limit leaves out; one host has to fail for it.
+    bad = [host for host in hosts if host in failing] or (hosts[:1] if failures else [])
     unfit = {host for host, item in failures if item["check"] != "services"}
     vital = [host for host in bad if host in _vital_hosts(groups, settings["cluster"]) and host in unfit]
     all_bad = any(item["check"] in COMMON_CHECKS for _host, item in failures)
     stop = bool(bad) and (not settings["continue"] or all_bad or bool(vital))
+    goes_on = [f"The run goes on without {shown(bad)}."] if bad else []
+    told = told_above(failures)
     return {
-        "report": _report(warnings if stop else failures + warnings, hosts),
+        "report": report_lines(problems, hosts) + (way_out(bad, hosts, vital, all_bad, settings) if stop else goes_on),
         "stats": {"hosts": len(hosts), "bad_hosts": bad, "findings": [{"host": host, **item} for host, item in problems]},
-        "bad_hosts": [] if stop else bad,
+        "bad_hosts": bad,
+        "told": {host: told.get(host, "Told above: inventory") for host in bad},
         "stop": stop,
-        "verdict": "\n".join([_report(failures, hosts), *_way_out(bad, hosts, vital, all_bad, settings)]),
     }
 
 
@@ -634,44 +642,11 @@ def _same_hostnames(hosts: list[str], hostvars: Any) -> list[tuple[str, dict]]:
     )
 
 
-def _report(problems: list[tuple[str, dict]], hosts: list[str]) -> str:
-    """A heading and a line for each finding, equal ones of several hosts in one; empty without any."""
-    grouped: dict[tuple, list[str]] = defaultdict(list)
-    for host, item in problems:
-        names = grouped[(item["result"], item["check"], item["message"], item["remedy"])]
-        if host not in names:
-            names.append(host)
-    lines = [
-        f"{result.upper()} [{check}] {', '.join(names)}: {message}{'' if message.endswith('?') else '.'} {remedy}".rstrip()
-        for (result, check, message, remedy), names in grouped.items()
-    ]
-    if not lines:
-        return ""
-    counts = [_count(sum(key[0] == result for key in grouped), word) for result, word in (("fail", "problem"), ("warn", "warning"))]
-    concerned = len({host for host, _item in problems} & set(hosts))
-    return "\n".join([f"Preflight found {' and '.join(filter(None, counts))} on {concerned} of {_count(len(hosts), 'host')}:", *lines])
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'s' if number > 1 else ''}" if number else ""
-
-
 def _vital_hosts(groups: dict, kind: str) -> list[str]:
     """Those without which nothing can go on."""
     if kind == "swarm":
         return groups.get("docker_swarm_manager", [])[:1]
     return groups.get("gpustack_server", []) + groups.get("gpustack_store", [])
-
-
-def _way_out(bad: list[str], hosts: list[str], vital: list[str], all_bad: bool, settings: dict) -> list[str]:
-    if vital:
-        if settings["cluster"] == "swarm":
-            return [f"The first manager is among them ({', '.join(vital)}): nothing can go on without it."]
-        return [f"The server or the store is among them ({', '.join(vital)}): nothing can go on without it."]
-    if all_bad or len(bad) == len(hosts):
-        return []
-    names = ([settings["limit"]] if settings["limit"] else []) + [f"!{host}" for host in bad]
-    return [f"The others would pass: --limit '{','.join(names)}'"]
 
 
 def _unknown_variables(hosts: list[str], hostvars: Any, known: list[str]) -> list[tuple[str, dict]]:

@@ -111,6 +111,10 @@ machine:
   description: The kind of CPU, such as V(aarch64).
   returned: unless O(store_only) is set
   type: str
+root:
+  description: Whether the module runs as root, without which the rest says little.
+  returned: unless O(store_only) is set
+  type: bool
 docker:
   description: Docker Engine. What is not known is null.
   returned: unless O(store_only) is set
@@ -391,6 +395,7 @@ resolved:
   type: dict
 """
 
+import os
 import platform
 import time
 from dataclasses import asdict, dataclass, replace
@@ -429,6 +434,7 @@ def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Place
         "clock": {"epoch": now, "skew_s": None if controller_time is None else round(now - controller_time, 3)},
         "hostname": platform.node(),
         "machine": platform.machine(),
+        "root": os.geteuid() == 0,
         "docker": {**asdict(engine), "root_free_mb": root.free_mb if root else None},
         "python_requests": host_facts.python_requests(),
         **_of_containers(parameters, engine, containers, runner, places),

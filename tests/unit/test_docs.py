@@ -11,6 +11,7 @@ import yaml
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.ascend.gpustack.plugins.filter import preflight
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import connections
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
@@ -106,6 +107,7 @@ def test_every_check_stands_in_the_table_of_checks(path):
     source = (ROOT / "plugins/filter/preflight.py").read_text()
     used = set(re.findall(r'(?:finding|judged)\(\s*"(\w+)"', source)) | {check for check, _fact in preflight.KEPT_PROBLEMS}
     used |= set(re.findall(r'_(?:shared|differing)\(\s*\w+,\s*"(\w+)"', source))
+    used |= {check for _pattern, check, _message, _remedy in connections.CAUSES}
     assert used == set(preflight.CHECKS)
 
 

@@ -19,6 +19,7 @@ NPU = {
     "missing_files": [],
 }
 HOST = {
+    "root": True,
     "hostname": "localhost.localdomain",
     "docker": {"installed": True, "running": True, "server_version": "26.1.3", "error": None},
     "listeners": [],
@@ -267,7 +268,7 @@ def with_npus(driver: str = "25.2.0", **changes) -> dict:
 def test_other_driver_than_on_most_workers_is_a_warning_and_a_failure_where_hosts_work_together():
     hosts = {"atlas1": with_npus(), "atlas2": with_npus("25.0.rc1"), "atlas3": with_npus()}
     found = summary(dict.fromkeys(hosts, []), **hosts)
-    assert found["report"].splitlines()[1] == (
+    assert found["report"][1] == (
         "WARN [driver_equal] atlas2: the driver is 25.0.rc1; expected 25.2.0, as on atlas1, atlas3. "
         "Bring all workers to one driver version."
     )
@@ -287,7 +288,7 @@ def test_ports_of_all_workers_have_addresses_of_their_own_and_one_tls_switch():
         "addresses of its NPUs are also another NPU's: 192.168.100.18 (atlas1 NPU 7, atlas2 NPU 0); expected each once in the cluster. "
         "Give each NPU an address of its own: hccn_tool -i N -ip -s …."
     )
-    assert found["verdict"].splitlines()[1:3] == [
+    assert found["report"][1:3] == [
         "FAIL [hccn_tls] atlas3: TLS of the NPUs' ports is on; expected off, as on atlas1, atlas2. "
         "Set it everywhere: hccn_tool -i N -tls -s enable 0",
         f"FAIL [hccn_address] atlas1, atlas2: {shared.removesuffix('.')}",
@@ -297,7 +298,7 @@ def test_ports_of_all_workers_have_addresses_of_their_own_and_one_tls_switch():
 
 def test_name_of_no_check_to_skip_is_named_with_the_one_that_is_meant():
     found = summary({"atlas1": [], "atlas2": []}, settings={"skip": ["clocks", "hccn_link"]})
-    assert found["report"].splitlines()[1:] == [
+    assert found["report"][1:] == [
         "WARN [variables] atlas1, atlas2: ascend_driver_check_skip names clocks, which is no check. Did you mean clock?"
     ]
 
@@ -307,7 +308,7 @@ def test_unreachable_and_unreadable_hosts_are_findings_like_others():
         "unreachable": True,
         "msg": "Failed to connect to the host via ssh: ssh: connect to host 10.0.0.9 port 22: No route to host",
     }
-    assert told(unreachable) == [("reachable", "fail", "it cannot be reached over SSH (No route to host)")]
+    assert told(unreachable) == [("reachable", "fail", "no way leads to it (No route to host)")]
     assert told({"failed": True, "module_stderr": "bash: python3: not found"})[0][2] == "could not be examined: bash: python3: not found"
 
 
@@ -327,16 +328,15 @@ ODD = preflight.finding("npu_table", "warn", "one line is odd", "Look.")
 
 def test_equal_findings_are_grouped_and_the_limit_that_passes_ends_the_report():
     found = summary({"atlas1": [ODD], "atlas2": [BAD], "atlas3": [BAD]})
-    assert found["stop"] and found["bad_hosts"] == []
-    assert found["verdict"].splitlines() == [
-        "Preflight found 1 problem on 2 of 3 hosts:",
-        "FAIL [clock] atlas2, atlas3: its clock is off. Run chronyd.",
-        "The others would pass: --limit '!atlas2,!atlas3'",
-    ]
-    assert found["report"].splitlines() == [
-        "Preflight found 1 warning on 1 of 3 hosts:",
+    assert (found["stop"], found["bad_hosts"]) == (True, ["atlas2", "atlas3"])
+    assert found["report"] == [
+        "Preflight found 1 problem and 1 warning on 3 of 3 hosts:",
         "WARN [npu_table] atlas1: one line is odd. Look.",
+        "FAIL [clock] atlas2, atlas3: its clock is off. Run chronyd.",
+        "The others would pass with:",
+        "  --limit '!atlas2,!atlas3'",
     ]
+    assert found["told"] == {"atlas2": "Told above: clock", "atlas3": "Told above: clock"}
     assert found["stats"] == {
         "hosts": 3,
         "bad_hosts": ["atlas2", "atlas3"],
@@ -346,14 +346,12 @@ def test_equal_findings_are_grouped_and_the_limit_that_passes_ends_the_report():
 
 def test_limit_that_passes_keeps_the_limit_of_this_run():
     found = summary({"atlas2": [], "atlas3": [BAD]}, groups={"gpustack_server": ["atlas1"]}, settings={"limit": "atlas2,atlas3"}, atlas1={})
-    assert found["verdict"].splitlines()[-1] == "The others would pass: --limit 'atlas2,atlas3,!atlas3'"
+    assert found["report"][-1] == "  --limit 'atlas2,atlas3,!atlas3'"
 
 
 def test_server_or_all_hosts_unfit_leaves_no_limit_that_would_pass():
     groups = {"gpustack_server": ["atlas1"]}
-    ends = [
-        summary(reports, groups, atlas1={})["verdict"].splitlines()[-1] for reports in ({"atlas1": [BAD], "atlas2": []}, {"atlas2": [BAD]})
-    ]
+    ends = [summary(reports, groups, atlas1={})["report"][-1] for reports in ({"atlas1": [BAD], "atlas2": []}, {"atlas2": [BAD]})]
     assert ends == [
         "The server or the store is among them (atlas1): nothing can go on without it.",
         "FAIL [clock] atlas2: its clock is off. Run chronyd.",
@@ -363,16 +361,30 @@ def test_server_or_all_hosts_unfit_leaves_no_limit_that_would_pass():
 def test_bad_workers_are_left_out_when_told_to_go_on_but_never_the_server():
     found = summary({"atlas1": [], "atlas2": [BAD, ODD]}, settings={"continue": True})
     assert (found["bad_hosts"], found["stop"]) == (["atlas2"], False)
-    assert found["report"].splitlines() == [
+    assert found["report"] == [
         "Preflight found 1 problem and 1 warning on 1 of 2 hosts:",
-        "FAIL [clock] atlas2: its clock is off. Run chronyd.",
         "WARN [npu_table] atlas2: one line is odd. Look.",
+        "FAIL [clock] atlas2: its clock is off. Run chronyd.",
+        "The run goes on without atlas2.",
     ]
     assert summary({"atlas1": [BAD], "atlas2": []}, settings={"continue": True})["stop"]
 
 
+def test_one_host_fails_for_what_is_wrong_with_hosts_that_limit_leaves_out():
+    groups = {"gpustack_server": ["atlas1", "atlas9"], "gpustack_worker": ["atlas2", "atlas3"]}
+    found = summary({"atlas2": [], "atlas3": []}, groups, atlas1={}, atlas9={})
+    assert (found["stop"], found["told"]) == (True, {"atlas2": "Told above: inventory"})
+
+
+def test_line_of_very_many_hosts_stays_readable_and_all_are_in_the_limit():
+    found = summary({"atlas0": [], **{f"atlas{number}": [BAD] for number in range(1, 401)}})
+    first = ", ".join(f"atlas{number}" for number in range(1, 13))
+    assert found["report"][1] == f"FAIL [clock] {first} and 388 more: its clock is off. Run chronyd."
+    assert found["report"][-1].count("!") == len(found["told"]) == 400
+
+
 def told_of_inventory(found: dict) -> list[str]:
-    return [line for line in found["verdict"].splitlines() if line.startswith("FAIL")]
+    return [line for line in found["report"] if line.startswith("FAIL")]
 
 
 def test_two_hosts_with_one_address_or_worker_name_are_refused():
@@ -438,32 +450,30 @@ def test_stack_of_vllm_needs_its_ports_and_npus_for_itself():
     ]
     kept = {"__docker_swarm_problems": ["its settings are broken."], "__vllm_stack_problems": ["two services have port 8001."]}
     found = summary({"atlas1": []}, {"docker_swarm_manager": ["atlas1"]}, {"cluster": "swarm"}, atlas1=kept)
-    assert found["verdict"].splitlines()[1:] == [
+    assert found["report"][1:] == [
         "FAIL [docker_settings] atlas1: its settings are broken.",
         "FAIL [services] atlas1: two services have port 8001.",
         "The first manager is among them (atlas1): nothing can go on without it.",
     ]
     del kept["__docker_swarm_problems"]
     found = summary({"atlas1": [], "atlas2": []}, {"docker_swarm_manager": ["atlas1"]}, {"cluster": "swarm"}, atlas1=kept)
-    assert found["verdict"].splitlines()[1:] == ["FAIL [services] atlas1: two services have port 8001."]
+    assert found["report"][1:] == ["FAIL [services] atlas1: two services have port 8001."]
 
 
 def test_shared_hostname_is_only_a_warning_and_can_be_skipped():
     seen = {"__ascend_driver_check_host": {"hostname": "localhost.localdomain"}}
     found = summary({"atlas1": [], "atlas2": []}, atlas1=seen, atlas2=seen)
-    assert found["report"].splitlines()[1:] == [
+    assert found["report"][1:] == [
         "WARN [hostname] atlas1, atlas2: the hostname localhost.localdomain is shared by atlas1, atlas2. "
         "Harmless here, since workers have names of their own; hostnamectl set-hostname tells them apart."
     ]
     assert not found["stop"]
-    assert summary({"atlas1": [], "atlas2": []}, settings={"skip": ["hostname"]}, atlas1=seen, atlas2=seen)["report"] == ""
+    assert summary({"atlas1": [], "atlas2": []}, settings={"skip": ["hostname"]}, atlas1=seen, atlas2=seen)["report"] == []
 
 
 def test_misspelt_variable_is_named_with_the_one_that_is_meant():
     found = summary({"atlas1": []}, atlas1={"gpustack_prot": 80, "gpustack_port": 8080})
-    assert found["report"].splitlines()[1:] == [
-        "WARN [variables] atlas1: gpustack_prot is no variable of this collection. Did you mean gpustack_port?"
-    ]
+    assert found["report"][1:] == ["WARN [variables] atlas1: gpustack_prot is no variable of this collection. Did you mean gpustack_port?"]
 
 
 def test_findings_of_a_hand_made_container_join_the_others():
@@ -519,14 +529,15 @@ def test_closed_ports_are_a_finding_of_the_workers_which_can_be_left_out():
         "atlas3": probed(("10.0.0.1", 8080, "open")),
     }
     found = summary(reports, GROUPS, **{host: {**ADDRESSES[host], **seen[host]} for host in reports})
-    assert found["verdict"].splitlines() == [
+    assert found["report"] == [
         "Preflight found 2 problems on 2 of 3 hosts:",
         "FAIL [firewall] atlas2: it cannot reach port 8080 of the server atlas1 (unreachable). "
         "Run on atlas1: firewall-cmd --add-port=8080/tcp && firewall-cmd --runtime-to-permanent; or set gpustack_firewall: configure.",
         "FAIL [firewall] atlas3: port 10150 and port 40000 cannot be reached from the server atlas1 (timeout). "
         "Run there: firewall-cmd --add-port=10150/tcp --add-port=40000-40063/tcp && firewall-cmd --runtime-to-permanent; "
         "or set gpustack_firewall: configure.",
-        "The others would pass: --limit '!atlas2,!atlas3'",
+        "The others would pass with:",
+        "  --limit '!atlas2,!atlas3'",
     ]
 
 
@@ -576,7 +587,7 @@ def test_what_stands_against_mount_and_export_joins_the_others():
 
 
 def test_dead_worker_is_not_said_to_have_closed_ports():
-    dead = preflight.finding("reachable", "fail", "it cannot be reached over SSH", "Start it.")
+    dead = preflight.finding("reachable", "fail", "no way leads to it", "Start it.")
     seen = {"atlas1": probed(("10.0.0.3", 10150, "unreachable"))}
     found = summary({"atlas1": [], "atlas3": [dead]}, GROUPS, **{host: {**ADDRESSES[host], **seen.get(host, {})} for host in ADDRESSES})
     assert [(item["host"], item["check"]) for item in found["stats"]["findings"]] == [("atlas3", "reachable")]

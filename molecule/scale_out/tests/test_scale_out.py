@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from conftest import HOSTS, inspect, lab, run_playbook
 
 OLD = HOSTS[:4]
+PASSWORD = "sudo-9f2c"
+
+
+def sudo_only(host, rule: str) -> None:
+    """Only the user ops may log in, and become root as the rule says."""
+    host.check_output("useradd --create-home ops && mv /root/.ssh /home/ops/.ssh && chown -R ops /home/ops/.ssh")
+    host.check_output(f"echo ops:{PASSWORD} | chpasswd && echo 'ops ALL=(ALL) {rule}' >/etc/sudoers.d/ops")
 
 
 @pytest.fixture(scope="module")
-def first_run():
-    return run_playbook("site", "-vvv", "--diff", "--limit", "!atlas5")
+def sudoers(tmp_path_factory):
+    """An inventory in which atlas2 and atlas5 are reached by users with sudo, without and with a password."""
+    path = tmp_path_factory.mktemp("sudo") / "hosts.yml"
+    ops = {"ansible_user": "ops", "ansible_become": True}
+    path.write_text(yaml.safe_dump({"all": {"hosts": {"atlas2": ops, "atlas5": {**ops, "ansible_become_password": PASSWORD}}}}))
+    return ["-i", str(path)]
 
 
 @pytest.fixture(scope="module")
-def joined(first_run, atlas):
+def first_run(sudoers, atlas):
+    sudo_only(atlas("atlas2"), "NOPASSWD: ALL")
+    return run_playbook("site", *sudoers, "-vvv", "--diff", "--limit", "!atlas5")
+
+
+@pytest.fixture(scope="module")
+def joined(first_run, sudoers, atlas):
     """The fifth server joins while the other workers' SSH is off: what would contact them would fail."""
     lab("up", "5")
+    sudo_only(atlas("atlas5"), "ALL")
     before = {name: inspect(atlas(name))["State"]["StartedAt"] for name in OLD}
     for name in OLD[1:]:
         atlas(name).check_output("systemctl stop ssh.socket ssh.service 2>/dev/null || systemctl stop ssh sshd")
-    run = run_playbook("site", "--limit", "atlas5")
+    run = run_playbook("site", *sudoers, "--limit", "atlas5")
     for name in OLD[1:]:
         atlas(name).check_output("systemctl start ssh")
     return run, before
@@ -36,6 +55,7 @@ def test_run_that_prints_everything_prints_no_secret(first_run, atlas, token):
     assert len(token) == 32 and len(password) >= 8
     assert token not in first_run.output
     assert password not in first_run.output
+    assert PASSWORD not in first_run.output
     assert "docker exec gpustack cat /var/lib/gpustack/initial_admin_password" in first_run.text
 
 
@@ -52,10 +72,10 @@ def test_nothing_elsewhere_was_restarted(joined, atlas):
     assert {name: inspect(atlas(name))["State"]["StartedAt"] for name in OLD} == before
 
 
-def test_changed_variable_restarts_each_container_once_and_one_at_a_time(joined, atlas):
+def test_changed_variable_restarts_each_container_once_and_one_at_a_time(joined, sudoers, atlas):
     since = atlas("atlas2").check_output("date +%s.%N")
     changed = {"disable_rpc_servers": True, "system_reserved": {"ram": 3, "vram": 1}}
-    run = run_playbook("workers", variables={"gpustack_worker_config": changed})
+    run = run_playbook("workers", *sudoers, variables={"gpustack_worker_config": changed})
     assert run.rc == 0, run.output
     assert "container gpustack: restarted to read its configuration (system_reserved)" in run.text
     happened = {name: events(atlas(name), since) for name in HOSTS[1:]}
