@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack_config_file import looks_secret
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.data import SHARED_REMEDY, shared_data
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.store import DEAD_STORE_REMEDY, dead_store
 
 HIDDEN = "***"
@@ -43,6 +44,8 @@ def node_refusals(host: dict, version: str, models_dir: str, container: str, nam
         refusals.append(f"{name}: gpustack_version is {version}; this collection deploys GPUStack 0.7. Set gpustack_version to 0.7.1.")
     refusals += _container_refusals(host["container"], version, container, name)
     refusals += _store_refusals(host["store"], models_dir, name)
+    shared = shared_data(host["data"], models_dir)
+    refusals += [f"{name}: {shared}. {SHARED_REMEDY}"] if shared else []
     return refusals + (_holder_refusals(host["npu_holders"], name) if works else [])
 
 
@@ -245,13 +248,6 @@ def expected_workers(hosts: list[str], hostvars: Any, groups: dict) -> dict:
     return expected
 
 
-def reset_refusal(host: dict, name: str, container: str, items: list[str]) -> str:
-    """What a reset would remove on this host, and the variable that lets it."""
-    present = host["container"]
-    removed = ([f"the container {container} ({present['status']})"] if present else []) + items
-    return f"{name}: reset would remove {', '.join(removed)}. Expected gpustack_reset_confirm: true; set it to go on."
-
-
 class FilterModule:
     """Registers the filters."""
 
@@ -267,6 +263,5 @@ class FilterModule:
                 run_failure,
                 worker_table,
                 expected_workers,
-                reset_refusal,
             )
         }

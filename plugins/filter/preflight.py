@@ -21,6 +21,7 @@ from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import add
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import setting as _setting
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.connections import connection_problem
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight_report import report_lines, shown, told_above, way_out
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.data import SHARED_REMEDY, clones, shared_data
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.store import DEAD_STORE_REMEDY, dead_store
 
 MANAGERS = ("/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc")
@@ -53,6 +54,8 @@ CHECKS = (
     "ports",
     "clock",
     "store",
+    "data",
+    "identity",
     "exports",
     "mount",
     "address",
@@ -139,7 +142,7 @@ def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
     findings = []
     if expect["worker"]:
         findings += _npu_findings(npu, expect) + _network(npu, expect)
-    for check in (_docker, _chain, _space, _ports, _holders, _clock, _store, _address):
+    for check in (_docker, _chain, _space, _ports, _holders, _clock, _store, _data, _address):
         findings += check(host, expect)
     return [item for item in findings if item["check"] not in expect["skip"]]
 
@@ -399,6 +402,11 @@ def _store(host: dict, expect: dict) -> list[dict]:
     return [finding("store", "pass")]
 
 
+def _data(host: dict, expect: dict) -> list[dict]:
+    shared = shared_data(host["data"], expect["models_dir"]) if expect["node"] and expect["cluster"] == "gpustack" else ""
+    return judged("data", [(shared, SHARED_REMEDY)] if shared else [])
+
+
 def _address(host: dict, expect: dict) -> list[dict]:
     address = expect["address"]
     if host["resolved"].get(address):
@@ -557,6 +565,9 @@ def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: d
     found += worker_findings(hosts, hostvars, settings["multi_node"])
     found += _unknown_variables(hosts, hostvars, settings["known"]) + _unknown_checks(hosts, settings["skip"])
     found += _same_hostnames(hosts, hostvars)
+    if settings["cluster"] == "gpustack":
+        read = {host: _setting(hostvars, host, "__ascend_driver_check_host", {}) or {} for host in hosts}
+        found += [(host, finding("identity", "fail", text, remedy)) for host, text, remedy in clones(read)]
     problems = [(host, item) for host, item in found if item["result"] != "pass" and item["check"] not in settings["skip"]]
     failures = [(host, item) for host, item in problems if item["result"] == "fail"]
     failing = {host for host, _item in failures}

@@ -138,12 +138,12 @@ def read_image(run: Runner, reference: str, timeout: float) -> dict[str, Any] | 
     raise DockerError(why(argv, result, timeout))
 
 
-def volume_path(run: Runner, name: str, timeout: float) -> str | None:
-    """Where a volume's files are on the host; None without such a volume."""
-    argv = ["docker", "volume", "inspect", "--format", "{{.Mountpoint}}", name]
+def read_volume(run: Runner, name: str, timeout: float) -> dict[str, Any] | None:
+    """The description of a volume; None when it is not there."""
+    argv = ["docker", "volume", "inspect", name]
     result = run(argv, timeout)
     if result.rc == 0 and not result.timed_out:
-        return result.stdout.strip()
+        return json.loads(result.stdout)[0]
     if "no such volume" in result.stderr.lower():
         return None
     raise DockerError(why(argv, result, timeout))

@@ -138,6 +138,7 @@ def store(run: Runner, path: str, mountinfo: str, volumes: str, timeout: float) 
     mount, root = holding(mounts, seen.path), holding(mounts, "/")
     return {
         "path": path,
+        "real": seen.path,
         "exists": seen.exists,
         "answers": seen.answers,
         "error": seen.error,

@@ -237,6 +237,15 @@ data:
     exists:
       description: Whether it is there; null when that is not known.
       type: bool
+    path:
+      description: Where its files are on the host, links followed; null when that is not known.
+      type: str
+    managed:
+      description: Whether this collection made it (label C(ascend.gpustack.managed), or the file C(.ascend-gpustack) in a directory).
+      type: bool
+    on_store:
+      description: Whether it lies on O(store_path), or elsewhere on the same shared file system.
+      type: bool
     worker_uuid:
       description: What GPUStack knows this data's worker by; null before a worker has run on it.
       type: str
@@ -284,6 +293,9 @@ store:
   contains:
     path:
       description: The path that was asked for.
+      type: str
+    real:
+      description: The same, links followed.
       type: str
     exists:
       description: Whether it is there; null when it does not answer.
@@ -402,7 +414,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli, host_facts
+from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli, gpustack_data, host_facts
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
 
 
@@ -430,6 +442,7 @@ def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Place
             engine = replace(engine, running=False, error=str(failure))
     root = host_facts.probe(runner, engine.root_dir, timeout) if engine.root_dir else None
     controller_time = parameters["controller_time"]
+    store = _store(runner, parameters["store_path"], places.proc, timeout)
     return {
         "clock": {"epoch": now, "skew_s": None if controller_time is None else round(now - controller_time, 3)},
         "hostname": platform.node(),
@@ -439,9 +452,9 @@ def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Place
         "python_requests": host_facts.python_requests(),
         **_of_containers(parameters, engine, containers, runner, places),
         "image": _image(runner, parameters["image"], engine, timeout),
-        "data": _data(runner, parameters["data_volume"], engine, timeout),
+        "data": _data(runner, parameters["data_volume"], engine, store, places.proc, timeout),
         "config": host_facts.config_file(parameters["config_path"]),
-        "store": _store(runner, parameters["store_path"], places.proc, timeout),
+        "store": store,
         "firewalld": host_facts.firewalld(runner, timeout),
         "probes": host_facts.probe_ports(runner, parameters["probe"], timeout),
         "resolved": {name: host_facts.resolve(runner, name, timeout) for name in parameters["resolve"]},
@@ -482,19 +495,12 @@ def _image(runner: Runner, reference: str | None, engine: docker_cli.Engine, tim
     return {"present": True, "id": image.get("Id"), "repo_digests": image.get("RepoDigests") or []}
 
 
-def _data(runner: Runner, name: str | None, engine: docker_cli.Engine, timeout: float) -> dict[str, Any] | None:
+def _data(
+    runner: Runner, name: str | None, engine: docker_cli.Engine, store: dict[str, Any] | None, proc: str, timeout: float
+) -> dict[str, Any] | None:
     if not name:
         return None
-    path: str | None = name
-    if name.startswith("/"):
-        exists = host_facts.probe(runner, name, timeout).exists
-    else:
-        try:
-            path = docker_cli.volume_path(runner, name, timeout) if engine.running else None
-            exists = path is not None if engine.running else None
-        except docker_cli.DockerError:
-            path = exists = None
-    return {"name": name, "exists": exists, "worker_uuid": host_facts.worker_uuid(runner, path, timeout) if path and exists else None}
+    return gpustack_data.read(runner, name, engine, store, host_facts.read_text(f"{proc}/self/mountinfo"), timeout)
 
 
 def _store(runner: Runner, path: str | None, proc: str, timeout: float) -> dict[str, Any] | None:

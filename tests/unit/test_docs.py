@@ -24,7 +24,7 @@ ROLES = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
 GROUPS = {"gpustack_server", "gpustack_worker", "gpustack_store", "docker_swarm_manager", "docker_swarm_worker"}
 FAMILIES = "|".join(preflight.FAMILIES)
 ARTIFACTS = {"ascend_driver_check", "ascend_driver_check_report", "gpustack_cluster", "vllm_stack"}
-FILTERS = ["gpustack", "nfs", "preflight", "vllm_gateway", "vllm_stack"]
+FILTERS = ["gpustack", "nfs", "preflight", "reset", "vllm_gateway", "vllm_stack"]
 PYTHON_TYPES = {"bool": bool, "int": int, "str": str, "path": str, "list": list, "dict": dict}
 
 
@@ -136,7 +136,8 @@ def test_named_playbook_inventory_and_make_target_exist(path):
     full_names = set(re.findall(r"\bascend\.gpustack\.(\w+)", text)) - {
         "NAME",
         "lab",
-    }  # a placeholder, and the label of the lab's containers
+        "managed",
+    }  # a placeholder, and labels of containers and volumes
     assert full_names - PLAYBOOKS - MODULES - ROLES == set()
     targets = set(re.findall(r"^make ([a-z0-9-]+)", text, flags=re.M))
     makefile = (ROOT / "Makefile").read_text()

@@ -18,7 +18,7 @@ HOST = {
     "container": CONTAINER,
     "image": {"present": True},
     "config": {"exists": True, "path": "/etc/gpustack/config.yaml"},
-    "data": {"exists": True},
+    "data": {"name": "gpustack-data", "exists": True, "path": "/var/lib/docker/volumes/gpustack-data/_data", "on_store": False},
     "docker": {"installed": True, "running": True, "error": None},
     "store": {"answers": True, "exists": True, "source": "nfs"},
 }
@@ -119,6 +119,11 @@ def test_npus_that_another_container_holds_are_not_given_to_gpustack_too():
         "Stop it, of a Swarm its service: an NPU serves one container."
     ]
     assert refusals(npu_holders=holders, works=False) == []
+
+
+def test_data_on_the_store_is_refused_by_the_role_too():
+    (refusal,) = refusals(data={"name": "/data/models/own", "path": "/data/models/own", "on_store": True})
+    assert refusal.startswith("atlas1: the data /data/models/own lies on the model store /data/models, which all hosts share; expected")
 
 
 def test_fit_host_is_not_refused():

@@ -26,6 +26,7 @@ HOST = {
     "npu_holders": [],
     "clock": {"skew_s": 0.4},
     "store": {"answers": True, "exists": True, "root_fs": False, "source": "172.16.33.106:/data/models"},
+    "data": {"name": "gpustack-data", "path": "/var/lib/docker/volumes/gpustack-data/_data", "on_store": False, "worker_uuid": None},
     "resolved": {"172.16.33.106": "172.16.33.106"},
     "docker_chain": {"managed": True, "present": True, "running_containers": []},
     "container": None,
@@ -591,3 +592,37 @@ def test_dead_worker_is_not_said_to_have_closed_ports():
     seen = {"atlas1": probed(("10.0.0.3", 10150, "unreachable"))}
     found = summary({"atlas1": [], "atlas3": [dead]}, GROUPS, **{host: {**ADDRESSES[host], **seen.get(host, {})} for host in ADDRESSES})
     assert [(item["host"], item["check"]) for item in found["stats"]["findings"]] == [("atlas3", "reachable")]
+
+
+def test_data_on_the_store_is_refused_with_where_a_link_leads():
+    on_store = changed(HOST, data={"name": "/data/models/own", "path": "/data/models/own", "on_store": True, "worker_uuid": "u"})
+    text = "the data /data/models/own lies on the model store /data/models, which all hosts share; expected a place of the host's own"
+    assert told(on_store) == [("data", "fail", text)]
+    linked = changed(HOST, data={"name": "/srv/own/", "path": "/data/models/own", "on_store": True, "worker_uuid": None})
+    assert told(linked)[0][2].startswith("the data /srv/own/ (which leads to /data/models/own) lies on the model store")
+    assert told(on_store, worker=False, node=False) == told(on_store, skip=["data"]) == []
+
+
+def with_identity(uuid: str | None, path: str = "/srv/gpustack", container: dict | None = None, on_store: bool = False) -> dict:
+    data = {"name": path, "path": path, "on_store": on_store, "worker_uuid": uuid}
+    return {"__ascend_driver_check_host": {"data": data, "container": container}}
+
+
+def test_cloned_host_is_named_with_its_twin_and_the_way_out():
+    running = {"name": "gpustack"}
+    hosts = {"atlas1": with_identity("u1"), "atlas2": with_identity("u2", "/srv/gpu stack", running), "atlas3": with_identity("u2")}
+    found = summary({"atlas1": [], "atlas2": [], "atlas3": []}, **hosts)
+    after = "the next run of site.yml gives it an identity of its own."
+    assert found["report"][1:3] == [
+        "FAIL [identity] atlas2: the worker's identity u2 is also that of atlas3. One is a copy of the other. "
+        f"On the copy run: docker stop gpustack; rm -f '/srv/gpu stack/worker_uuid'; {after}",
+        "FAIL [identity] atlas3: the worker's identity u2 is also that of atlas2. One is a copy of the other. "
+        f"On the copy run: rm -f /srv/gpustack/worker_uuid; {after}",
+    ]
+    assert not summary({"atlas2": [], "atlas3": []}, settings={"skip": ["identity"]}, **hosts)["stop"]
+
+
+def test_hosts_without_an_identity_yet_are_no_twins_and_those_that_share_the_store_are_told_so_alone():
+    assert not summary({"atlas1": [], "atlas2": []}, atlas1=with_identity(None), atlas2=with_identity(None))["stop"]
+    shared = with_identity("u", on_store=True)
+    assert not summary({"atlas1": [], "atlas2": []}, atlas1=shared, atlas2=shared)["stop"]

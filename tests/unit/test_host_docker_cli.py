@@ -144,11 +144,13 @@ def test_an_image_is_present_or_not_or_unknown():
         docker_cli.read_image(answers({"docker image inspect x": Result(1, "[]\n", DEAD)}), "x", 10)
 
 
-def test_a_volume_has_a_path_or_is_not_there_or_is_unknown():
+def test_a_volume_is_described_or_is_not_there_or_is_unknown():
     def asked(result):
-        return docker_cli.volume_path(answers({"docker volume inspect": result}), "gpustack-data", 10)
+        return docker_cli.read_volume(answers({"docker volume inspect": result}), "gpustack-data", 10)
 
-    assert asked(Result(0, "/var/lib/docker/volumes/gpustack-data/_data\n")) == "/var/lib/docker/volumes/gpustack-data/_data"
+    assert asked(Result(0, '[{"Mountpoint": "/var/lib/docker/volumes/gpustack-data/_data"}]')) == {
+        "Mountpoint": "/var/lib/docker/volumes/gpustack-data/_data"
+    }
     assert asked(Result(1, "", "Error response from daemon: get gpustack-data: no such volume\n")) is None
     with pytest.raises(docker_cli.DockerError):
         asked(Result(1, "", DEAD))

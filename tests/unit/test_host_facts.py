@@ -14,6 +14,7 @@ from ansible_collections.ascend.gpustack.plugins.modules import gpustack_host_in
 
 OURS = "a" * 64
 OTHER = "b" * 64
+VOLUME = "/var/lib/docker/volumes/gpustack-data/_data"
 MOUNTINFO = r"""22 1 253:0 / / rw,relatime shared:1 - ext4 /dev/mapper/openeuler-root rw
 23 22 0:21 / /proc rw,nosuid shared:12 - proc proc rw
 30 22 253:2 / /data rw,relatime shared:29 - xfs /dev/sdb1 rw,attr2
@@ -60,6 +61,7 @@ def healthy_probe(path="/data/models"):
 def test_a_live_store_is_described():
     assert host_facts.store(answers({"sh": healthy_probe()}), "/data/models", MOUNTINFO, VOLUMES, 10) == {
         "path": "/data/models",
+        "real": "/data/models",
         "exists": True,
         "answers": True,
         "error": None,
@@ -88,6 +90,7 @@ def test_a_live_store_is_described():
 def test_a_dead_store_still_tells_where_it_is_mounted(result, error):
     assert host_facts.store(answers({"sh": result}), "/data/models/", MOUNTINFO, VOLUMES, 10) == {
         "path": "/data/models/",
+        "real": "/data/models",
         "exists": None,
         "answers": False,
         "error": error,
@@ -107,6 +110,7 @@ def test_a_missing_store_answers_that_it_is_not_there():
     found = host_facts.store(answers({"sh": Result(3, "/models\n", STAT_MISSING)}), "/models", MOUNTINFO, VOLUMES, 10)
     assert found == {
         "path": "/models",
+        "real": "/models",
         "exists": False,
         "answers": True,
         "error": None,
@@ -482,10 +486,11 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
         "listeners": [],
         "docker_chain": {"managed": True, "present": None, "running_containers": None},
         "image": {"present": None, "id": None, "repo_digests": []},
-        "data": {"name": "gpustack-data", "exists": None, "worker_uuid": None},
+        "data": {"name": "gpustack-data", "exists": None, "path": None, "managed": None, "on_store": False, "worker_uuid": None},
         "config": {"path": "/none/config.yaml", "exists": False, "mtime": None, "mode": None, "owner": None},
         "store": {
             "path": "/data/models",
+            "real": "/data/models",
             "exists": None,
             "answers": False,
             "error": "no answer within 10 s",
@@ -523,8 +528,9 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
             "docker ps": Result(0, f"{OURS}\n{OTHER}\n"),
             "docker container inspect": Result(0, json.dumps([ours, privileged])),
             "docker image inspect": Result(0, json.dumps([{"Id": "sha256:f41f", "RepoDigests": None}])),
-            "docker volume inspect": Result(0, "/var/lib/docker/volumes/gpustack-data/_data\n"),
-            "head -c 64 /var/lib/docker/volumes/gpustack-data/_data/worker_uuid": Result(0, "7798fc9a-c45a-4cac-823c-8dd9f62f87b6"),
+            "docker volume inspect": Result(0, json.dumps([{"Mountpoint": VOLUME, "Labels": {"ascend.gpustack.managed": "true"}}])),
+            f"readlink -m -- {VOLUME}": Result(0, f"{VOLUME}\n"),
+            f"head -c 64 {VOLUME}/worker_uuid": Result(0, "7798fc9a-c45a-4cac-823c-8dd9f62f87b6"),
             "iptables": Result(1, "", "iptables: No chain/target/match by that name.\n"),
             "systemctl": Result(0, "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n"),
             "sh -c": healthy_probe(),
@@ -534,7 +540,14 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
     chosen = {key: facts[key] for key in ("image", "data", "npu_holders", "listeners", "docker_chain")}
     assert chosen == {
         "image": {"present": True, "id": "sha256:f41f", "repo_digests": []},
-        "data": {"name": "gpustack-data", "exists": True, "worker_uuid": "7798fc9a-c45a-4cac-823c-8dd9f62f87b6"},
+        "data": {
+            "name": "gpustack-data",
+            "exists": True,
+            "path": VOLUME,
+            "managed": True,
+            "on_store": False,
+            "worker_uuid": "7798fc9a-c45a-4cac-823c-8dd9f62f87b6",
+        },
         "npu_holders": [{"container": "monitor", "npus": [0, 1], "via": "privileged"}],
         "listeners": [{"port": 8080, "pid": 700, "process": "gpustack", "container": "gpustack", "ours": True}],
         "docker_chain": {"managed": True, "present": False, "running_containers": ["gpustack", "monitor"]},

@@ -6,7 +6,7 @@ import json
 import subprocess
 
 import pytest
-from conftest import LAB, inspect, run_playbook
+from conftest import INVENTORY, LAB, ROOT, inspect, run_playbook
 
 TWO = ("--limit", "atlas1,atlas2")
 TOKEN = "an-operators.token/of+its=own"
@@ -14,8 +14,14 @@ PASSWORD = "Correct-Horse-9"
 GIVEN = {"gpustack_token": TOKEN, "gpustack_bootstrap_password": PASSWORD}
 
 
+CACHE = "/data/models/gpustack-cache"
+
+
 @pytest.fixture(scope="module")
 def site():
+    # On these hosts nobody serves the store; an NFS server makes the directory as this does.
+    made = ["ansible", "-i", INVENTORY, "atlas1", "-m", "ascend.gpustack.gpustack_directory", "-a", f"path={CACHE} store=/data/models"]
+    subprocess.run(made, cwd=ROOT, check=True)
     run = run_playbook("site", "-vvv", "--diff", *TWO, variables=GIVEN)
     assert run.rc == 0, run.output
     return run
@@ -50,10 +56,11 @@ def test_given_token_and_password_work_and_are_printed_nowhere(site, atlas, api)
 def test_reset_without_confirmation_says_what_it_would_remove(site, atlas):
     run = run_playbook("reset", *TWO, variables={**GIVEN, "gpustack_reset_confirm": "false", "gpustack_reset_data": "false"})
     assert run.rc != 0
-    assert (
-        "atlas2: reset would remove the container gpustack (running), /etc/gpustack. "
-        "Expected gpustack_reset_confirm: true; set it to go on." in run.text
-    )
+    assert "Reset would remove:" in run.output and run.output.count("the container gpustack (running)") == 1
+    for thing in ("the container gpustack (running)", "/etc/gpustack/config.yaml", "/etc/gpustack"):
+        assert f"\natlas1, atlas2: {thing}\n" in run.output
+    command = f"ansible-playbook -i {INVENTORY} ascend.gpustack.reset --limit atlas1,atlas2 -e gpustack_reset_confirm=true"
+    assert f"\n{command}\n" in run.output and run.output.count("fatal: ") == 1
     assert inspect(atlas("atlas2"))["State"]["Running"]
 
 
@@ -72,6 +79,8 @@ def test_reset_keeps_data_and_a_new_run_finds_it(site, atlas, api):
     atlas("atlas1").check_output("echo weights > /data/models/own-model")
     run = run_playbook("reset", *TWO, variables={**GIVEN, "gpustack_reset_confirm": True})
     assert run.rc == 0, run.output
+    for stays in ("docker volume rm gpustack-data", f"rm -rf -- {CACHE}", "docker image rm gpustack/gpustack:v0.7.1-npu"):
+        assert run.output.count(stays) == 1
     for name in ("atlas1", "atlas2"):
         host = atlas(name)
         assert host.check_output("docker ps -aq") == ""
@@ -81,19 +90,43 @@ def test_reset_keeps_data_and_a_new_run_finds_it(site, atlas, api):
     assert {worker["name"]: worker["worker_uuid"] for worker in api("workers")["items"]} == before
 
 
-def test_reset_of_data_leaves_what_the_operator_put_on_the_store(site, atlas):
-    run = run_playbook("reset", *TWO, variables={**GIVEN, "gpustack_reset_confirm": "true", "gpustack_reset_data": "true"})
+def goes(run) -> list[str]:
+    """The lines that say what reset removes."""
+    told = run.output.split("Reset removes:\n", 1)[1].split("\nok: ", 1)[0]
+    return told.splitlines()
+
+
+def test_reset_of_data_leaves_what_the_operator_put_on_the_store_and_its_check_says_so(site, atlas):
+    server, everything = atlas("atlas1"), {**GIVEN, "gpustack_reset_confirm": "true", "gpustack_reset_data": "true"}
+    server.check_output(
+        f"mkdir -p {CACHE}/huggingface/Qwen {CACHE}/own && echo weights > {CACHE}/own/model && echo key > /etc/gpustack/tls.key"
+    )
+    before = server.check_output("find /data/models /etc/gpustack | sort")
+    # The store itself as the cache: nothing of it goes.
+    checked = run_playbook("reset", *TWO, "--check", variables={**everything, "gpustack_cache_dir": "/data/models"})
+    assert checked.rc == 0 and not any("/data/models" in line for line in goes(checked)), checked.output
+    assert "/data/models, which is the model store /data/models, or holds it" in checked.text
+    checked = run_playbook("reset", *TWO, "--check", variables=everything)
+    assert checked.rc == 0 and server.check_output("find /data/models /etc/gpustack | sort") == before
+    run = run_playbook("reset", *TWO, variables=everything)
     assert run.rc == 0, run.output
-    server = atlas("atlas1")
+    assert goes(run) == goes(checked) and f"atlas1: {CACHE}/huggingface" in goes(run)
+    for kept in (f"{CACHE}/own", "/etc/gpustack/tls.key"):
+        assert run.output.count(f"rm -rf -- {kept}") == 1
     assert "gpustack-data" not in volumes(server)
-    assert not server.file("/data/models/gpustack-cache").exists
-    assert server.file("/data/models/own-model").content_string == "weights\n"
+    left = [".gpustack-store-id", "gpustack-cache", "gpustack-cache/.ascend-gpustack", "gpustack-cache/own", "gpustack-cache/own/model"]
+    assert server.check_output("cd /data/models && find * .g* | sort").split() == sorted([*left, "own-model"])
+    assert server.file("/etc/gpustack/tls.key").exists and not server.file("/etc/gpustack/config.yaml").exists
     assert run_playbook("reset", *TWO, variables={"gpustack_reset_confirm": True}).recap["atlas1"]["changed"] == 0
 
 
 def test_worker_is_removed_even_when_the_server_is_gone(site, atlas):
-    run = run_playbook("reset", "--limit", "atlas2", variables={"gpustack_reset_confirm": True})
+    # A volume that somebody else made under this name is not the collection's to remove.
+    atlas("atlas2").check_output("docker volume create gpustack-data")
+    run = run_playbook("reset", "--limit", "atlas2", variables={"gpustack_reset_confirm": True, "gpustack_reset_data": True})
     assert run.rc == 0, run.output
+    assert "atlas2: the volume gpustack-data, which was not made by this collection" in run.text
+    assert "gpustack-data" in volumes(atlas("atlas2"))
     assert "atlas2: GPUStack on atlas1 could not be asked (there is no container gpustack on this host" in run.text
 
 

@@ -1,0 +1,26 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters of the playbook reset. Pure functions; each is documented in its .yml."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import reset
+
+
+def reset_of_host(host: dict, directories: list[dict], settings: dict) -> dict:
+    """What a reset takes from this host (`goes`, with its `volume` or not), what it leaves there (`stays`), or why it can't (`refusal`)."""
+    return reset.host_reset(host, directories, settings)
+
+
+def reset_report(hosts: list[str], hostvars: Any, settings: dict) -> dict:
+    """What goes and what stays, in lines for all hosts together, and the command that goes on."""
+    return reset.report({host: hostvars[host]["__gpustack_reset"] for host in hosts if "__gpustack_reset" in hostvars[host]}, settings)
+
+
+class FilterModule:
+    """Registers the filters."""
+
+    def filters(self) -> dict:
+        return {function.__name__: function for function in (reset_of_host, reset_report)}

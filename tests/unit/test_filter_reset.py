@@ -1,0 +1,130 @@
+"""What a reset says before and after: once for all hosts, with the commands to copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.ascend.gpustack.plugins.filter import reset
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import command_line
+
+SETTINGS = {
+    "container": "gpustack",
+    "reset_data": True,
+    "confirmed": False,
+    "image": "gpustack/gpustack:v0.7.1-npu",
+    "firewall": "configure",
+    "models_dir": "/data/models",
+    "store_type": "nfs",
+    "exports": False,
+    "inventory": ["/nowhere/my hosts.yml"],
+    "limit": "",
+}
+HOST = {
+    "docker": {"installed": True, "running": True, "error": None},
+    "container": {"name": "gpustack", "status": "running", "managed": True},
+    "data": {"name": "gpustack-data", "exists": True, "managed": True},
+    "image": {"present": True},
+    "firewalld": {"installed": True, "running": True},
+    "store": {"is_mount": True},
+}
+CONFIG = {"removed": ["/etc/gpustack"], "kept": [], "item": {"path": "/etc/gpustack", "what": "the configuration", "goes": True}}
+BY_HAND = {"path": "/data/models/cache", "why": "was not made by this collection", "command": "rm -rf -- /data/models/cache"}
+CACHE = {"removed": [], "kept": [BY_HAND], "item": {"path": "/data/models/cache", "what": "the downloaded models", "goes": True}}
+PLAYBOOK = "ansible-playbook -i '/nowhere/my hosts.yml' ascend.gpustack"
+
+
+def of_host(directories: list[dict] | None = None, settings: dict | None = None, **host: Any) -> dict:
+    return reset.reset_of_host({**HOST, **host}, directories or [CONFIG], {**SETTINGS, **(settings or {})})
+
+
+def report(hosts: dict[str, dict], **settings: Any) -> dict:
+    return reset.reset_report(list(hosts), {host: {"__gpustack_reset": found} for host, found in hosts.items()}, {**SETTINGS, **settings})
+
+
+def test_all_hosts_are_told_together_with_the_command_that_goes_on():
+    found = report({"atlas1": of_host([CONFIG, CACHE]), "atlas2": of_host(), "atlas3": of_host(container=None)}, limit="atlas[1:3]")
+    assert found == {
+        "goes": [
+            "atlas1, atlas2: the container gpustack (running)",
+            "atlas1, atlas2, atlas3: /etc/gpustack",
+            "atlas1, atlas2, atlas3: the volume gpustack-data",
+        ],
+        "stays": [
+            "atlas1: /data/models/cache, which was not made by this collection",
+            "  rm -rf -- /data/models/cache",
+            "atlas1, atlas2, atlas3: the image gpustack/gpustack:v0.7.1-npu",
+            "  docker image rm gpustack/gpustack:v0.7.1-npu",
+            "atlas1, atlas2, atlas3: the ports opened in firewalld",
+            f"  {PLAYBOOK}.firewall -e firewalld_configure_state=absent",
+            "atlas1, atlas2, atlas3: the mount /data/models",
+            f"  {PLAYBOOK}.storage -e nfs_client_state=absent",
+        ],
+        "command": f"{PLAYBOOK}.reset --limit 'atlas[1:3]' -e gpustack_reset_data=true -e gpustack_reset_confirm=true",
+    }
+
+
+def test_many_hosts_are_counted_where_all_have_it_and_named_where_not():
+    hosts = {f"atlas{number}": of_host() for number in range(500)}
+    hosts["atlas7"] = of_host(container=None)
+    found = report(hosts)
+    assert found["goes"][1] == "all 500 hosts: /etc/gpustack" and "atlas6, atlas8" in found["goes"][0]
+    assert len(found["goes"]) + len(found["stays"]) == 9
+
+
+def test_data_that_is_to_stay_is_named_with_the_command_that_removes_it():
+    data = {"removed": ["/srv/data"], "kept": [], "item": {"path": "/srv/my data", "what": "the data", "goes": False}}
+    none = {"removed": [], "kept": [], "item": {"path": "/srv/none", "what": "copies of older data", "goes": False}}
+    found = of_host([CONFIG, data, none], {"reset_data": False})
+    assert found["goes"] == ["the container gpustack (running)", "/etc/gpustack"] and not found["volume"]
+    assert found["stays"][:2] == [
+        ["the data /srv/my data", "rm -rf -- '/srv/my data'"],
+        ["the volume gpustack-data", "docker volume rm gpustack-data"],
+    ]
+
+
+def test_volume_without_the_label_stays():
+    found = of_host(data={"name": "gpustack-data", "exists": True, "managed": False})
+    assert not found["volume"] and "the volume gpustack-data" not in found["goes"]
+    assert found["stays"][0][0] == "the volume gpustack-data, which was not made by this collection"
+
+
+@pytest.mark.parametrize(
+    "settings, firewalld, thing",
+    [
+        ({"firewall": "disable"}, {"installed": True, "running": False}, "systemctl enable --now firewalld"),
+        ({"firewall": "leave"}, {"installed": True, "running": True}, None),
+        ({}, {"installed": False, "running": False}, None),
+    ],
+)
+def test_state_of_the_firewall_is_named_where_the_collection_set_it(settings, firewalld, thing):
+    stays = of_host(settings={**settings, "store_type": "external"}, firewalld=firewalld)["stays"]
+    assert [command for what, command in stays if "firewalld" in what] == ([thing] if thing else [])
+
+
+def test_store_host_keeps_models_and_export():
+    assert of_host(settings={"exports": True})["stays"][-1] == [
+        "the models in /data/models, and their export",
+        "rm /etc/exports.d/gpustack.exports && exportfs -ra",
+    ]
+
+
+@pytest.mark.parametrize(
+    "host, refusal",
+    [
+        ({"container": {**HOST["container"], "managed": False}}, "the container gpustack was made by hand, not by this collection"),
+        ({"docker": {"installed": True, "running": False, "error": "no answer"}}, "Docker Engine does not answer (no answer)"),
+    ],
+)
+def test_host_on_which_nothing_can_be_removed_is_told_once_and_loses_nothing(host, refusal):
+    found = of_host(**host)
+    assert found["refusal"].startswith(refusal) and found["goes"] == [] and not found["volume"]
+    hosts = {"atlas1": of_host(container=None, settings={"reset_data": False}), "atlas2": found}
+    assert report(hosts)["goes"] == ["atlas1: /etc/gpustack", f"atlas2: nothing, {found['refusal']}"]
+    assert report(hosts, confirmed=True)["goes"] == ["atlas1: /etc/gpustack"]
+
+
+def test_command_names_the_inventory_as_one_would_from_here():
+    line = command_line.playbook("verify", ["/home/op/site/hosts.yml", "/etc/hosts.yml", "atlas1,"], "!atlas2", directory="/home/op")
+    assert line == "ansible-playbook -i site/hosts.yml -i /etc/hosts.yml -i atlas1, ascend.gpustack.verify --limit '!atlas2'"
+    assert command_line.playbook("verify", []) == "ansible-playbook ascend.gpustack.verify"
