@@ -20,8 +20,8 @@ from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import addresses, firewall_access, listening_ports
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import setting as _setting
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.connections import connection_problem
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight_report import report_lines, shown, told_above, way_out
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.data import SHARED_REMEDY, clones, shared_data
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight_report import report_lines, shown, told_above, way_out
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.store import DEAD_STORE_REMEDY, dead_store
 
 MANAGERS = ("/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc")
