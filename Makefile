@@ -2,7 +2,7 @@
 SHELL := /bin/bash -o pipefail
 CACHE := $(or $(ASCEND_GPUSTACK_CACHE),$(HOME)/.cache/ascend-gpustack)
 export ASCEND_GPUSTACK_CACHE := $(CACHE)
-VENV := $(CACHE)/venv-$(shell cat requirements.txt requirements-dev.txt | sha256sum | cut -c1-12)
+VENV := $(CACHE)/venv-$(shell sha256sum requirements-dev.txt | cut -c1-12)
 export PATH := $(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # Ansible's temporary files and SSH connections, and pip's downloads, lie in the cache too, not in the home directory.
@@ -95,7 +95,7 @@ parts = $(subst $() $(),$(comma),$(strip $(1)))
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 # In two lanes of about the same length. The Swarm is measured under load, and the site on virtual machines takes all of the processors, so that
 # both are alone.
-CLUSTERS := $(filter-out molecule-vm_% molecule-swarm,$(SCENARIOS:%=molecule-%))
+CLUSTERS := $(filter-out molecule-vm_% molecule-swarm molecule-check_mode,$(SCENARIOS:%=molecule-%))
 
 .PHONY: lint
 lint: venv ## form: ansible-lint (production), yamllint, ruff, the changelog
@@ -110,7 +110,7 @@ unit: venv ## parsers, filters and modules, without a host
 
 .PHONY: python39
 python39: venv ## the same of modules alone, on the oldest Python that they run on
-	@tests/python39/run modules python3 -m pytest -q --strict-markers -p no:cacheprovider \
+	@tests/controller/run modules python3 -m pytest -q --strict-markers -p no:cacheprovider \
 	  $$(grep -l 'plugins\.module\(s\|_utils\)' tests/unit/test_*.py)
 
 .PHONY: sanity
@@ -129,9 +129,16 @@ docs: venv ## the documentation site, in the cache; a link that leads nowhere fa
 galaxy: venv ## the collection's tarball, and what galaxy-importer says of it
 	@tests/galaxy
 
-.PHONY: core215
-core215: venv ## the collection on Python 3.9 with ansible-core 2.15
-	@$(TEST_LAB) tests/core215
+# tests/controller/versions.txt has every ansible-core that is tested, and whether it is a part of `make test` or of `make test-long`.
+matrix_of = $(patsubst %,matrix-%,$(shell awk '$$7 == "$(1)" { split($$1, part, "."); print part[1] "." part[2] }' tests/controller/versions.txt))
+
+.PHONY: matrix
+matrix: venv ## the collection on every ansible-core that it is tested with; prints what ran with which result
+	@$(TEST_LAB) tests/matrix
+
+.PHONY: matrix-%
+matrix-%: venv
+	@$(TEST_LAB) tests/matrix $*
 
 .PHONY: molecule
 molecule: venv $(SCENARIOS:%=molecule-%) ## every scenario on the simulated servers
@@ -151,11 +158,16 @@ molecule-vm_%: vm-lab
 	@molecule reset -s vm_$* >$(CACHE)/molecule-$*.log 2>&1 || { cat $(CACHE)/molecule-$*.log; exit 1; }
 	@$(VM_TEST_LAB) molecule test -s vm_$* --destroy=never
 
+# The scenario check_mode is a part of each version of the matrix here, and on the version of the other scenarios in test-long.
 .PHONY: test
-test: venv ## all of it; prints what each part took, and leaves nothing behind
-	@tests/run lab lint,unit,core215,$(call parts,$(wordlist 1,4,$(CLUSTERS)))+$(call parts,$(wordlist 5,99,$(CLUSTERS)) lab-down) molecule-swarm vm-lab \
+test: venv ## the tests; prints what each part took, and leaves nothing behind
+	@tests/run lab lint,unit,$(call parts,$(call matrix_of,test)),$(call parts,$(wordlist 1,3,$(CLUSTERS)))+$(call parts,$(wordlist 4,99,$(CLUSTERS)) lab-down) molecule-swarm vm-lab \
 	  python39,sanity,galaxy,docs,gateway,molecule-vm_takeover+$(call parts,$(filter-out %_takeover %_site,$(filter molecule-vm_%,$(SCENARIOS:%=molecule-%)))) \
 	  molecule-vm_site
+
+.PHONY: test-long
+test-long: venv ## what test leaves out
+	@tests/run lab $(call parts,$(call matrix_of,long))
 
 .PHONY: lab
 lab: ## the servers' images for the tests, and empty servers

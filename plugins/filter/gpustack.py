@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack_config_file import looks_secret
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack_config_file import looks_secret, without_logins
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.data import SHARED_REMEDY, shared_data
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.store import DEAD_STORE_REMEDY, dead_store
 
@@ -169,8 +169,8 @@ def _shown(field: str, value: Any) -> str:
     if isinstance(value, list):
         return json.dumps([_hide(field, item) for item in _hide_arguments(value)], ensure_ascii=False)
     if isinstance(value, dict):
-        return json.dumps({key: HIDDEN if looks_secret(str(key)) else item for key, item in sorted(value.items())}, ensure_ascii=False)
-    return json.dumps(value, ensure_ascii=False)
+        return json.dumps({key: HIDDEN if looks_secret(str(key)) else _hide("", item) for key, item in sorted(value.items())}, ensure_ascii=False)
+    return json.dumps(_hide(field, value), ensure_ascii=False)
 
 
 def _hide_arguments(values: list) -> list:
@@ -182,10 +182,10 @@ def _hide_arguments(values: list) -> list:
 
 
 def _hide(field: str, item: Any) -> Any:
-    if not isinstance(item, str) or "=" not in item:
+    if not isinstance(item, str):
         return item
-    name, _equals, _value = item.partition("=")
-    return f"{name}={HIDDEN}" if looks_secret(name) else item
+    name, equals, _value = item.partition("=")
+    return f"{name}={HIDDEN}" if equals and looks_secret(name) else without_logins(item)
 
 
 def rename_problems(info: dict, old: str, new: str) -> list[str]:

@@ -16,10 +16,12 @@ from collections import Counter, defaultdict
 from typing import Any
 
 import yaml
+from ansible.release import __version__ as ansible_core
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import addresses, firewall_access, listening_ports
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import setting as _setting
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.connections import connection_problem
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.controller import ansible_problem
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.data import SHARED_REMEDY, clones, shared_data
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight_report import report_lines, shown, told_above, way_out
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.store import DEAD_STORE_REMEDY, dead_store
@@ -29,6 +31,7 @@ MINIMUM_DOCKER = (20, 10, 10)
 MAXIMUM_SKEW_S = 30
 # The names of all checks, as they stand in a finding's brackets and in ascend_driver_check_skip; the README says what each looks at.
 CHECKS = (
+    "ansible",
     "reachable",
     "root",
     "examined",
@@ -79,7 +82,7 @@ KEPT_PROBLEMS = (
     ("services", "__vllm_stack_problems"),
 )
 # Checks of what is no single host's: to leave hosts out mends neither
-COMMON_CHECKS = ("inventory", "services")
+COMMON_CHECKS = ("ansible", "inventory", "services")
 # Who uses the NPUs in each kind of cluster
 USERS = {"gpustack": "GPUStack", "swarm": "the stack of vLLM"}
 
@@ -561,6 +564,7 @@ def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: d
         for host in hosts
         for problem in _setting(hostvars, host, fact, [])
     ]
+    found += [(host, item) for host in hosts for item in judged("ansible", list(filter(None, [ansible_problem(ansible_core)])))]
     found += firewall_findings(hosts, hostvars, groups) + inventory_findings(hosts, groups, hostvars, settings)
     found += worker_findings(hosts, hostvars, settings["multi_node"])
     found += _unknown_variables(hosts, hostvars, settings["known"]) + _unknown_checks(hosts, settings["skip"])

@@ -23,7 +23,9 @@ KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 _KEY_LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)[ \t]*:(?:[ \t]+(.*))?\Z")
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)\Z")
 _SECRET_NAME = re.compile(r"token|passw|secret|credential|private|(?:\A|[_-])key\Z|\Adatabase_url\Z", re.IGNORECASE)
-_URL_USER = re.compile(r"://[^/\s@\"]+@")
+_URL_USER = re.compile(r"://[^/\s\"]+@")
+# A proxy may be named without the scheme.
+_PROXY_USER = re.compile(r"(_proxy=)(?!\w+://)[^/\s\"]+@", re.IGNORECASE)
 # Allowed raw in JSON text, not in YAML.
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
@@ -53,6 +55,11 @@ class Plan:
 
 def looks_secret(name: str) -> bool:
     return bool(_SECRET_NAME.search(name))
+
+
+def without_logins(text: str) -> str:
+    """The text with nothing of who logs in in its URLs, nor in NAME_proxy=…."""
+    return _PROXY_USER.sub(r"\1***@", _URL_USER.sub("://***@", text))
 
 
 def render(values: Mapping[str, Any]) -> str:
@@ -166,7 +173,7 @@ def _shown(key: str, value: Any, hidden: set[str]) -> str:
         return f"{key}: ***"
     if value is UNREADABLE:
         return f"{key}: (in a form that is not read here)"
-    return _URL_USER.sub("://***@", _line(key, _masked(value)))
+    return without_logins(_line(key, _masked(value)))
 
 
 def _masked(value: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, Callable
 
 from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker_cli import DockerError
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack_config_file import looks_secret
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack_config_file import looks_secret, without_logins
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
 
 NAMESPACE = "com.docker.stack.namespace"
@@ -217,12 +217,15 @@ def _inspected_resource(resource: Mapping[str, Any]) -> str:
 
 def shown(description: Mapping[str, Any]) -> dict[str, Any]:
     """A description that may be printed: values whose names look secret are hidden."""
-    environment = {key: _HIDDEN if looks_secret(key) else value for key, value in description["environment"].items()}
+    environment = {
+        key: _HIDDEN if looks_secret(key) else without_logins(f"{key}={value}").partition("=")[2]
+        for key, value in description["environment"].items()
+    }
     words, hide = [], False
     for word in description["command"]:
         option, equals, _value = word.partition("=")
         secret = option.startswith("--") and looks_secret(option.lstrip("-")) and not _PLAIN_OPTION.search(option)
-        words.append(_HIDDEN if hide else f"{option}={_HIDDEN}" if secret and equals else word)
+        words.append(_HIDDEN if hide else f"{option}={_HIDDEN}" if secret and equals else without_logins(word))
         hide = secret and not equals
     return {**description, "environment": environment, "command": words}
 

@@ -62,7 +62,6 @@ _DRIVER_MOUNTS = (
     "/etc/hccn.conf",
 )
 _DRIVER_DEVICE = re.compile(r"/dev/(davinci\d+|davinci_manager|devmm_svm|hisi_hdc)\Z")
-_URL_USER = re.compile(r"://[^/\s@]+@")
 _VERSION = re.compile(r"\bv?(\d+)\.(\d+)\.(\d+)(?:\.post\d+)?(?:[.-]?(a|b|rc)\.?(\d+))?(?![\w.])")
 # The metadata first: to print its version itself, GPUStack loads all of itself, which takes many seconds.
 _VERSION_SCRIPT = (
@@ -213,7 +212,7 @@ def shown(name: str, value: Any) -> str:
     if config_file.looks_secret(name) and not isinstance(value, bool):
         return HIDDEN
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    return _URL_USER.sub(f"://{HIDDEN}@", text)
+    return config_file.without_logins(text)
 
 
 def parse_environment(entries: Iterable[str], of_image: Iterable[str]) -> tuple[dict[str, Setting], dict[str, str]]:

@@ -91,6 +91,7 @@ mtime:
 """
 
 import os
+import re
 import stat
 from typing import Any
 
@@ -181,13 +182,15 @@ def configure(module: AnsibleModule, owner: tuple[int, int]) -> dict[str, Any]:
 
 
 def secret_texts(value: Any, inside_secret: bool) -> list[str]:
-    """The texts under names that look secret."""
+    """The texts under names that look secret, and who logs in in the URLs of the others."""
     if isinstance(value, dict):
         named = [(inner, inside_secret or config_file.looks_secret(str(key))) for key, inner in value.items()]
         return [text for inner, secret in named for text in secret_texts(inner, secret)]
     if isinstance(value, list):
         return [text for inner in value for text in secret_texts(inner, inside_secret)]
-    return [value] if inside_secret and isinstance(value, str) and value else []
+    if not isinstance(value, str) or not value:
+        return []
+    return [value] if inside_secret else re.findall(r"://([^/\s:]+:[^/\s]+)@", value)
 
 
 def main(owner: tuple[int, int] = ROOT) -> None:

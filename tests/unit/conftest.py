@@ -17,7 +17,7 @@ COLLECTIONS = pathlib.Path(__file__).resolve().parents[2] / "collections"
 try:
     from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 except ImportError:
-    # With the parts of Ansible alone that hosts get with a module (tests/python39)
+    # With the parts of Ansible alone that hosts get with a module (tests/controller)
     sys.path.insert(0, str(COLLECTIONS))
 else:
     # As Ansible itself does

@@ -94,6 +94,23 @@ def test_changed_definition_replaces_it_and_hides_secrets():
     }
 
 
+@pytest.mark.parametrize(
+    "entry, told",
+    [
+        ("HTTPS_PROXY=http://operator:pa@ss@10.0.0.1:3128", "HTTPS_PROXY=http://***@10.0.0.1:3128"),
+        ("http_proxy=operator:pass@10.0.0.1:3128", "http_proxy=***@10.0.0.1:3128"),
+        ("HF_ENDPOINT=https://pass@mirror.example.com/hf", "HF_ENDPOINT=https://***@mirror.example.com/hf"),
+        ("INDEXES=https://a:pass@x/1,https://b:pass@y/2", "INDEXES=https://***@x/1,https://***@y/2"),
+        ("OPENAI_API_KEY=pass", "OPENAI_API_KEY=***"),
+        ("TZ=Asia/Shanghai", "TZ=Asia/Shanghai"),
+        ("IMAGE=haproxy:2.6@sha256:0123", "IMAGE=haproxy:2.6@sha256:0123"),
+    ],
+)
+def test_environment_is_shown_without_keys_and_logins(entry, told):
+    diff = {"before": {"env": []}, "after": {"env": [entry]}}
+    assert plan(compared={"diff": diff})["lines"][1:] == [f"  env: + {told}"]
+
+
 def test_newer_version_copies_the_data_first():
     result = plan(version="0.7.2", compared={"diff": {"before": {"image": "a"}, "after": {"image": "b"}}})
     assert (result["action"], result["backup"], result["version_before"]) == ("replace", True, "0.7.1")

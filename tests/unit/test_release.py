@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pathlib
+import re
+from dataclasses import dataclass
 
 import pytest
 import yaml
@@ -23,25 +25,62 @@ def requirements(path: str) -> list[Requirement]:
     return [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
 
 
-def older_core() -> str:
-    """The ansible-core that the test core215 runs."""
-    (found,) = [each for each in requirements("tests/python39/controller.txt") if each.name == "ansible-core"]
-    return str(found.specifier).removeprefix("==")
+@dataclass(frozen=True)
+class Line:
+    """A line of tests/controller/versions.txt."""
+
+    core: str
+    python: str
+    debian: str
+    ansible: str
+    posix: str
+    docker: str
+    part: str
+    steps: str
+
+    @property
+    def series(self) -> str:
+        return self.core.rpartition(".")[0]
 
 
-def test_ansible_core_that_is_asked_for_is_the_tested_one_and_no_other():
+LINES = (ROOT / "tests/controller/versions.txt").read_text().splitlines()
+TESTED = [Line(*line.split()) for line in LINES if not line.startswith("#")]
+RUN = [each for each in TESTED if each.steps != "refusal"]
+
+
+def test_ansible_core_that_is_asked_for_is_the_tested_one_and_newer():
     wanted = SpecifierSet(load("meta/runtime.yml")["requires_ansible"])
-    series = [f"2.{minor}.5" for minor in range(12, 24)]
-    tested = {version.rsplit(".", 1)[0] for version in (core, older_core())}
-    assert {version.rsplit(".", 1)[0] for version in series if version in wanted} == tested
-    oldest = min(tested, key=lambda version: int(version.split(".")[1]))
-    assert {load(f"roles/{role.name}/meta/main.yml")["galaxy_info"]["min_ansible_version"] for role in ROLES} == {oldest}
+    series = [f"2.{minor}" for minor in range(12, 22)]
+    assert [each for each in series if f"{each}.5" in wanted] == [each.series for each in RUN]
+    assert "2.99.0" in wanted
+    assert not [each.core for each in TESTED if each not in RUN and each.core in wanted]
+    assert {load(f"roles/{role.name}/meta/main.yml")["galaxy_info"]["min_ansible_version"] for role in ROLES} == {RUN[0].series}
 
 
-def test_operator_with_python_3_9_gets_what_is_tested_on_it():
-    installed = [each for each in requirements("requirements.txt") if not each.marker or each.marker.evaluate({"python_version": "3.9"})]
-    tested = {each.name: each.specifier for each in requirements("tests/python39/controller.txt")}
-    assert installed and {each.name: each.specifier for each in installed}.items() <= tested.items()
+def test_tests_of_everything_run_on_a_version_of_the_table():
+    assert core in {each.core for each in RUN}
+
+
+@pytest.mark.parametrize("python", ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14"])
+def test_operator_gets_a_tested_ansible_core_for_the_python_at_hand(python):
+    installed = [each for each in requirements("requirements.txt") if not each.marker or each.marker.evaluate({"python_version": python})]
+    assert [each.name for each in installed] == ["ansible-core"]
+    assert str(installed[0].specifier) in {f"=={each.core}" for each in RUN}
+
+
+def test_lowest_versions_of_the_collections_are_tested_ones():
+    lowest = {name: wanted.removeprefix(">=") for name, wanted in load("galaxy.yml")["dependencies"].items()}
+    assert lowest in [{"ansible.posix": each.posix, "community.docker": each.docker} for each in RUN]
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_readme_names_the_tested_versions(readme):
+    (table,) = [block for block in re.findall(r"(?:^\|.*\n)+", (ROOT / readme).read_text(), flags=re.M) if "| ansible-core |" in block]
+    told = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()[2:]]
+    by = {"test": "`make test`", "long": "`make test-long`"}
+    assert [(*row[:4], re.findall(r"`([^`]+)`", row[4]), row[5]) for row in told] == [
+        (each.core, each.python, each.posix, each.docker, each.steps.split(","), by[each.part]) for each in TESTED
+    ]
 
 
 def test_collections_that_are_needed_are_the_same_for_galaxy_and_by_hand():

@@ -1,0 +1,19 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the machine that runs Ansible must have."""
+
+from __future__ import annotations
+
+# As in meta/runtime.yml, which ansible-core 2.14 and older do no more than warn of.
+MINIMUM_ANSIBLE = "2.15"
+
+
+def ansible_problem(version: str) -> tuple[str, str] | None:
+    """What stands against this ansible-core, and the remedy."""
+    major, minor = (int(part) for part in version.split(".")[:2])
+    if (major, minor) >= tuple(int(part) for part in MINIMUM_ANSIBLE.split(".")):
+        return None
+    return (
+        f"ansible-core is {version} on the machine that runs Ansible; expected {MINIMUM_ANSIBLE} or newer",
+        "Take one with pip install in an environment of its own, or an execution environment; the README says how.",
+    )
