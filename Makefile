@@ -5,8 +5,9 @@ export ASCEND_GPUSTACK_CACHE := $(CACHE)
 VENV := $(CACHE)/venv-$(shell sha256sum requirements-dev.txt | cut -c1-12)
 export PATH := $(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
-# Ansible's temporary files and SSH connections, and pip's downloads, lie in the cache too, not in the home directory.
+# Ansible's temporary files and the sockets of its SSH connections, and pip's downloads, lie in the cache too, not in the home directory.
 export ANSIBLE_HOME := $(CACHE)/ansible
+export ANSIBLE_SSH_CONTROL_PATH_DIR := $(ANSIBLE_HOME)/cp
 export PIP_CACHE_DIR := $(CACHE)/pip
 
 .PHONY: help
@@ -61,7 +62,7 @@ vm-down: ## remove the virtual machines; keep what they are made of
 
 .PHONY: clean
 clean: ## remove the demo's and the tests' servers, networks, volumes and processes; keep the cache
-	@for socket in $(ANSIBLE_HOME)/cp/*; do [ ! -S "$$socket" ] || ssh -q -O exit -o ControlPath="$$socket" lab 2>/dev/null || true; done
+	@for socket in $(ANSIBLE_SSH_CONTROL_PATH_DIR)/*; do [ ! -S "$$socket" ] || ssh -q -O exit -o ControlPath="$$socket" lab 2>/dev/null || true; done
 	@$(TEST_LAB_2) lab/lab down
 	@$(TEST_LAB_1) lab/lab down
 	@lab/lab clean

@@ -169,7 +169,8 @@ def _shown(field: str, value: Any) -> str:
     if isinstance(value, list):
         return json.dumps([_hide(field, item) for item in _hide_arguments(value)], ensure_ascii=False)
     if isinstance(value, dict):
-        return json.dumps({key: HIDDEN if looks_secret(str(key)) else _hide("", item) for key, item in sorted(value.items())}, ensure_ascii=False)
+        known = {key: HIDDEN if looks_secret(str(key)) else _hide(field, item) for key, item in sorted(value.items())}
+        return json.dumps(known, ensure_ascii=False)
     return json.dumps(_hide(field, value), ensure_ascii=False)
 
 

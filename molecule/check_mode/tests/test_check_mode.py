@@ -177,6 +177,7 @@ def test_nothing_printed_holds_a_secret_and_nothing_is_deprecated(story, token):
     for run in (story.check, story.run):
         assert [name for name, secret in {**SECRETS, "token": token}.items() if secret in run.output] == []
         assert "DEPRECATION" not in run.output
+    assert "skipping: [" not in story.run.output
 
 
 def test_check_of_the_running_cluster_shows_exactly_the_pending_change(story, atlas, token):
