@@ -8,14 +8,11 @@ what was expected, without the host's name) and `remedy`.
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
-import pathlib
 import re
 from collections import Counter, defaultdict
 from typing import Any
 
-import yaml
 from ansible.release import __version__ as ansible_core
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import addresses, firewall_access, listening_ports
@@ -67,12 +64,11 @@ CHECKS = (
     "worker_name",
     "hostname",
     "variables",
+    "unknown_variables",
     "inventory",
 )
 PYTHON_REMEDY = "Install Python 3.9 or newer there, or name it in ansible_python_interpreter."
 ROOT_REMEDY = "Set ansible_become: true, with ansible_become_password or --ask-become-pass where sudo asks for a password."
-# How the collection's public variables begin
-FAMILIES = ("gpustack_", "ascend_driver_check_", "nfs_server_", "nfs_client_", "firewalld_configure_", "docker_swarm_", "vllm_stack_")
 # Checks whose findings other roles keep as sentences in a fact
 KEPT_PROBLEMS = (
     ("takeover", "__gpustack_takeover_problems"),
@@ -417,17 +413,6 @@ def _address(host: dict, expect: dict) -> list[dict]:
     return [finding("address", "fail", f"gpustack_address {address} does not resolve on it", "Correct it, or add it to DNS or /etc/hosts.")]
 
 
-def _store_settings(groups: dict, settings: dict, hosts: list[str]) -> list[tuple[str, dict]]:
-    stores = groups.get("gpustack_store", [])
-    if settings["store_type"] != "nfs" or len(stores) == 1 or (not stores and settings["store_server"]):
-        return []
-    text = f"the group gpustack_store holds {', '.join(stores) or 'no host'}; expected exactly one while gpustack_store_type is nfs"
-    remedy = (
-        "Put the NFS server there, or set gpustack_store_server for one that Ansible does not manage, or gpustack_store_type: external."
-    )
-    return [(host, finding("inventory", "fail", text, remedy)) for host in stores or hosts]
-
-
 def inventory_findings(play: list[str], groups: dict, hostvars: Any, settings: dict) -> list[tuple[str, dict]]:
     """What the inventory itself has wrong with hosts of the play, be it against hosts that --limit leaves out: (host, finding)."""
     kind = settings["cluster"]
@@ -442,7 +427,6 @@ def inventory_findings(play: list[str], groups: dict, hostvars: Any, settings: d
             found += [(host, finding("inventory", "fail", text, "Correct the inventory.")) for host in servers or hosts]
         names = {host: _setting(hostvars, host, "gpustack_worker_name", host) for host in groups.get("gpustack_worker", [])}
         found += _shared(names, "worker_name", "fail", "gpustack_worker_name", "Give each worker a name of its own.")
-    found += _store_settings(groups, settings, hosts)
     own = dict(zip(hosts, addresses(hosts, hostvars)))
     found += _shared(own, "address", "fail", "gpustack_address", "Give each host an address of its own.")
     for host, address in own.items():
@@ -567,7 +551,6 @@ def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: d
     found += [(host, item) for host in hosts for item in judged("ansible", list(filter(None, [ansible_problem(ansible_core)])))]
     found += firewall_findings(hosts, hostvars, groups) + inventory_findings(hosts, groups, hostvars, settings)
     found += worker_findings(hosts, hostvars, settings["multi_node"])
-    found += _unknown_variables(hosts, hostvars, settings["known"]) + _unknown_checks(hosts, settings["skip"])
     found += _same_hostnames(hosts, hostvars)
     if settings["cluster"] == "gpustack":
         read = {host: _setting(hostvars, host, "__ascend_driver_check_host", {}) or {} for host in hosts}
@@ -633,15 +616,6 @@ def _differing(values: dict[str, str], check: str, result: str, what: str, remed
     ]
 
 
-def _unknown_checks(hosts: list[str], skip: list[str]) -> list[tuple[str, dict]]:
-    found = []
-    for name in sorted(set(skip) - set(CHECKS)):
-        near = difflib.get_close_matches(name, CHECKS, 1)
-        text = f"ascend_driver_check_skip names {name}, which is no check"
-        found += [(host, finding("variables", "warn", text, f"Did you mean {near[0]}?" if near else "Remove it.")) for host in hosts]
-    return found
-
-
 def _same_hostnames(hosts: list[str], hostvars: Any) -> list[tuple[str, dict]]:
     names = {}
     for host in hosts:
@@ -664,29 +638,6 @@ def _vital_hosts(groups: dict, kind: str) -> list[str]:
     return groups.get("gpustack_server", []) + groups.get("gpustack_store", [])
 
 
-def _unknown_variables(hosts: list[str], hostvars: Any, known: list[str]) -> list[tuple[str, dict]]:
-    """A variable that begins like the collection's own and is none of them is most often a slip, and would silently do nothing."""
-    found = []
-    for host in hosts:
-        names = {name for name in hostvars[host] if name.startswith(FAMILIES)}
-        for name in sorted(names - set(known)):
-            near = difflib.get_close_matches(name, known, 1)
-            text = f"{name} is no variable of this collection"
-            found.append(
-                (host, finding("variables", "warn", text, f"Did you mean {near[0]}?" if near else "Remove it, or give it another name."))
-            )
-    return found
-
-
-def spec_variables(roles: str) -> list[str]:
-    """The variables that the meta/argument_specs.yml of all roles below a directory name."""
-    found = []
-    for path in pathlib.Path(roles).glob("*/meta/argument_specs.yml"):
-        specs = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]
-        found += [name for entry in specs.values() for name in entry.get("options", {})]
-    return found
-
-
 class FilterModule:
     """Registers the filters."""
 
@@ -701,7 +652,6 @@ class FilterModule:
                 firewall_probes,
                 listening_ports,
                 preflight_summary,
-                spec_variables,
                 swarm_groups_problems,
             )
         }

@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli, docker_run
 from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_config_file as config_file
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack_settings import REPEATABLE, SWITCHES, VALUES
 from ansible_collections.ascend.gpustack.plugins.module_utils.host_facts import is_within
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner
 
@@ -23,35 +24,13 @@ DATA_DIR = "/var/lib/gpustack"
 HIDDEN = "***"
 
 
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-# The settings that the command line of GPUStack 0.7 can give (gpustack start --help).
-_SWITCHES = _names("""
-    debug enable_ray disable_worker force_auth_localhost disable_update_check disable_openapi_docs disable_metrics
-    disable_rpc_servers enable_hf_transfer enable_hf_xet enable_cors allow_credentials
-""")
-_REPEATABLE = _names("ray_args rpc_server_args allow_origins allow_methods allow_headers")
-_VALUES = _names("""
-    config_file data_dir cache_dir bin_dir log_dir pipx_path token huggingface_token system_reserved
-    host port database_url bootstrap_password ssl_keyfile ssl_certfile ollama_library_base_url update_check_url
-    model_catalog_file tools_download_base_url
-    server_url worker_ip worker_name worker_port metrics_port service_port_range rpc_server_port_range
-    ray_port ray_client_server_port ray_dashboard_port ray_node_manager_port ray_object_manager_port
-    ray_runtime_env_agent_port ray_dashboard_agent_grpc_port ray_dashboard_agent_listen_port
-    ray_metrics_export_port ray_worker_port_range
-    external_auth_name external_auth_full_name external_auth_avatar_url
-    oidc_issuer oidc_client_id oidc_client_secret oidc_redirect_uri
-    saml_idp_server_url saml_idp_entity_id saml_idp_x509_cert saml_sp_entity_id saml_sp_acs_url saml_sp_x509_cert
-    saml_sp_private_key saml_sp_attribute_prefix saml_security
-""")
-_SETTINGS = _SWITCHES | _REPEATABLE | _VALUES
+# The settings that the command line of GPUStack 0.7 can give
+_SETTINGS = SWITCHES | REPEATABLE | VALUES
 _SHORT = {"-d": "debug", "-t": "token", "-s": "server_url"}
 _OTHER_ENVIRONMENT = {"HF_TOKEN": "huggingface_token", "HF_HUB_ENABLE_HF_TRANSFER": "enable_hf_transfer"}
 
 # Carried over without a variable, or judged by a rule of their own.
-_CARRIED = _names("token bootstrap_password worker_name config_file data_dir port server_url")
+_CARRIED = frozenset(("token", "bootstrap_password", "worker_name", "config_file", "data_dir", "port", "server_url"))
 
 _DRIVER_MOUNTS = (
     "/usr/local/dcmi",
@@ -186,7 +165,7 @@ def parse_arguments(arguments: Iterable[str]) -> tuple[dict[str, Setting], tuple
         else:
             strays.append(word)
             continue
-        if key not in _SWITCHES and given is None and left and (key in _SETTINGS or not left[0].startswith("-")):
+        if key not in SWITCHES and given is None and left and (key in _SETTINGS or not left[0].startswith("-")):
             given = left.pop(0)
         settings[key] = _argument(key, given, settings.get(key))
     return settings, tuple(strays)
@@ -199,8 +178,8 @@ def _key(flag: str) -> str:
 
 
 def _argument(key: str, given: str | None, before: Setting | None) -> Setting:
-    value: Any = True if key in _SWITCHES or given is None else given
-    if key in _REPEATABLE:
+    value: Any = True if key in SWITCHES or given is None else given
+    if key in REPEATABLE:
         value = [*(before.value if before else []), value]
     flag = "--" + key.replace("_", "-")
     words = [flag if each is True else f"{flag} {shown(key, each)}" for each in (value if isinstance(value, list) else [value])]
@@ -227,7 +206,7 @@ def parse_environment(entries: Iterable[str], of_image: Iterable[str]) -> tuple[
         if key not in _SETTINGS:
             plain[name] = value
             continue
-        meant: Any = value.lower() in ("true", "1") if key in _SWITCHES else value
+        meant: Any = value.lower() in ("true", "1") if key in SWITCHES else value
         settings[key] = Setting(key, meant, "environment", name, f"-e {name}={shown(key, value)}")
     return settings, plain
 

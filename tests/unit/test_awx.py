@@ -11,12 +11,12 @@ import pytest
 import yaml
 from ansible.parsing.plugin_docs import read_docstring
 from ansible.plugins.loader import module_loader
-from ansible_collections.ascend.gpustack.plugins.filter import preflight
+from ansible_collections.ascend.gpustack.plugins.filter import values
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PLAYBOOKS = {path.name for path in (ROOT / "playbooks").glob("*.yml")}
 # The words that a list takes, where the roles name them
-WORDS = {"ascend_driver_check_skip": list(preflight.CHECKS)}
+WORDS = {"ascend_driver_check_skip": list(values.SKIPPABLE)}
 PYTHON_TYPES = {"bool": bool, "int": int, "float": float, "str": str, "list": list, "dict": dict}
 
 

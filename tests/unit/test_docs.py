@@ -10,8 +10,8 @@ import pytest
 import yaml
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible_collections.ascend.gpustack.plugins.filter import preflight
-from ansible_collections.ascend.gpustack.plugins.plugin_utils import connections
+from ansible_collections.ascend.gpustack.plugins.filter import preflight, values
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import connections, rules
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
@@ -22,9 +22,9 @@ PLAYBOOKS = {path.stem for path in (ROOT / "playbooks").glob("*.yml")}
 MODULES = {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
 ROLES = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
 GROUPS = {"gpustack_server", "gpustack_worker", "gpustack_store", "docker_swarm_manager", "docker_swarm_worker"}
-FAMILIES = "|".join(preflight.FAMILIES)
+FAMILIES = "|".join(values.FAMILIES)
 ARTIFACTS = {"ascend_driver_check", "ascend_driver_check_report", "gpustack_cluster", "vllm_stack"}
-FILTERS = ["gpustack", "nfs", "preflight", "reset", "vllm_gateway", "vllm_stack"]
+FILTERS = ["gpustack", "nfs", "preflight", "reset", "values", "vllm_gateway", "vllm_stack"]
 PYTHON_TYPES = {"bool": bool, "int": int, "str": str, "path": str, "list": list, "dict": dict}
 
 
@@ -104,7 +104,7 @@ def test_both_languages_name_the_same_things_in_the_same_sections():
 def test_every_check_stands_in_the_table_of_checks(path):
     (table,) = [table for table in tables(path) if "`npu_smi`" in "".join(table)]
     assert [row.split("`")[1] for row in table[2:]] == list(preflight.CHECKS)
-    source = (ROOT / "plugins/filter/preflight.py").read_text()
+    source = "".join((ROOT / f"plugins/filter/{name}.py").read_text() for name in ("preflight", "values"))
     used = set(re.findall(r'(?:finding|judged)\(\s*"(\w+)"', source)) | {check for check, _fact in preflight.KEPT_PROBLEMS}
     used |= set(re.findall(r'_(?:shared|differing)\(\s*\w+,\s*"(\w+)"', source))
     used |= {check for _pattern, check, _message, _remedy in connections.CAUSES}
@@ -190,7 +190,7 @@ def test_example_sets_every_variable_to_a_value_of_its_type():
     assert variables.pop("ansible_user") == "root"
     for name, value in variables.items():
         assert isinstance(value, PYTHON_TYPES[specs()[name]["type"]]), name
-        assert value in specs()[name].get("choices", [value]), name
+        assert list(rules.judge(value, values.role_rules(str(ROOT / "roles"))[name])) == [], name
 
 
 def test_example_shows_the_defaults_unless_it_says_that_it_is_an_example():

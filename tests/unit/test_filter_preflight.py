@@ -298,13 +298,6 @@ def test_ports_of_all_workers_have_addresses_of_their_own_and_one_tls_switch():
     assert not summary(dict.fromkeys(hosts, []), **hosts)["stop"]
 
 
-def test_name_of_no_check_to_skip_is_named_with_the_one_that_is_meant():
-    found = summary({"atlas1": [], "atlas2": []}, settings={"skip": ["clocks", "hccn_link"]})
-    assert found["report"][1:] == [
-        "WARN [variables] atlas1, atlas2: ascend_driver_check_skip names clocks, which is no check. Did you mean clock?"
-    ]
-
-
 def test_unreachable_and_unreadable_hosts_are_findings_like_others():
     unreachable = {
         "unreachable": True,
@@ -318,9 +311,7 @@ def summary(reports: dict[str, list], groups=None, settings=None, **hostvars) ->
     hosts = list(reports)
     groups = groups or {"gpustack_server": hosts[:1], "gpustack_worker": hosts}
     variables = {host: {"ascend_driver_check_report": reports.get(host, []), **hostvars.get(host, {})} for host in [*hosts, *hostvars]}
-    known = [f"gpustack_{name}" for name in ("port", "address", "worker_name", "worker_config")] + ["ascend_driver_check_report"]
-    given = {"skip": [], "known": known, "continue": False, "limit": "", "store_type": "external", "multi_node": False}
-    given = {"cluster": "gpustack", **given}
+    given = {"cluster": "gpustack", "skip": [], "continue": False, "limit": "", "multi_node": False}
     return preflight.preflight_summary(hosts, variables, groups, {**given, **(settings or {})})
 
 
@@ -489,11 +480,6 @@ def test_shared_hostname_is_only_a_warning_and_can_be_skipped():
     assert summary({"atlas1": [], "atlas2": []}, settings={"skip": ["hostname"]}, atlas1=seen, atlas2=seen)["report"] == []
 
 
-def test_misspelt_variable_is_named_with_the_one_that_is_meant():
-    found = summary({"atlas1": []}, atlas1={"gpustack_prot": 80, "gpustack_port": 8080})
-    assert found["report"][1:] == ["WARN [variables] atlas1: gpustack_prot is no variable of this collection. Did you mean gpustack_port?"]
-
-
 def test_findings_of_a_hand_made_container_join_the_others():
     found = summary({"atlas1": []}, atlas1={"__gpustack_takeover_problems": ["--debug would be lost."]})
     assert told_of_inventory(found) == ["FAIL [takeover] atlas1: --debug would be lost."]
@@ -582,15 +568,6 @@ def test_a_chain_that_a_reload_of_firewalld_took_from_docker_is_named_where_noth
         [],
         [],
     ]
-
-
-def test_store_without_a_server_is_refused_before_anything_runs():
-    nfs = {"store_type": "nfs", "store_server": ""}
-    assert told_of_inventory(summary({"atlas1": []}, settings=nfs)) == [
-        "FAIL [inventory] atlas1: the group gpustack_store holds no host; expected exactly one while gpustack_store_type is nfs. "
-        "Put the NFS server there, or set gpustack_store_server for one that Ansible does not manage, or gpustack_store_type: external."
-    ]
-    assert told_of_inventory(summary({"atlas1": []}, settings={**nfs, "store_server": "filer"})) == []
 
 
 def test_store_that_is_yet_to_be_mounted_is_no_finding():

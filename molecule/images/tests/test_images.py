@@ -184,7 +184,7 @@ def test_archive_that_does_not_serve_is_refused(bare, playbook, name, sentences)
 
 def test_check_before_the_store_is_mounted_does_not_ask_for_the_archive_on_it(bare, playbook):
     archive = {"gpustack_image_archive": "/data/models/not-yet-there.tar", "gpustack_image": "example.com/other:1"}
-    assert playbook("server", "--check", variables={**archive, "gpustack_store_type": "nfs"}).rc == 0
+    assert playbook("server", "--check", variables={**archive, "gpustack_store_type": "nfs", "gpustack_store_server": "filer"}).rc == 0
     run = playbook("server", "--check", variables=archive)
     assert run.rc == 2
     assert "/data/models/not-yet-there.tar does not exist: expected an archive made by docker save." in run.text

@@ -154,7 +154,6 @@ def test_docker_ports_holders_store_and_inventory_are_judged_and_a_bad_server_is
     on("atlas4", f"docker run --detach --name=monitor --privileged {image}")
     on("atlas5", "npu-sim set absent on")
     added = host_variables(
-        atlas1={"gpustack_prot": 8081},
         atlas2={"gpustack_address": "atlas-two"},
         atlas3={"gpustack_address": "172.16.200.1", "ascend_driver_check_chip_name": "910B3"},
         atlas4={"gpustack_address": "172.16.200.1"},
@@ -172,7 +171,6 @@ def test_docker_ports_holders_store_and_inventory_are_judged_and_a_bad_server_is
     assert findings(run) == [
         "WARN [npu_holders] atlas4: the privileged container monitor can open every NPU; expected GPUStack alone to use them. "
         "Let it be if it only watches.",
-        "WARN [variables] atlas1: gpustack_prot is no variable of this collection. Did you mean gpustack_port?",
         "FAIL [docker] atlas1: Docker Engine does not answer: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. "
         "Is the docker daemon running? Run: systemctl start docker",
         "FAIL [docker] atlas2: Docker is missing; expected Docker Engine 20.10.10 or newer. Install it and start the service.",

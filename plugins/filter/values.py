@@ -1,0 +1,182 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter that judges what users have set, of all hosts at once, before any of them is asked; documented in its .yml."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import yaml
+from ansible_collections.ascend.gpustack.plugins.filter.preflight import CHECKS, finding
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster, rules
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import Given, Unknown
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight_report import report_lines, told_above
+
+# How the collection's public variables begin
+FAMILIES = ("gpustack_", "ascend_driver_check_", "nfs_server_", "nfs_client_", "firewalld_configure_", "docker_swarm_", "vllm_stack_")
+# The facts that the roles leave, and what a workflow hands on from verify
+FACTS = ("ascend_driver_check_report", "ascend_driver_check_summary", "ascend_driver_check_npus", "gpustack_cluster")
+# From here on, a name that does not even begin like the collection's is taken for a slip.
+ALIKE = 0.92
+# What other hosts use of a host, whether it is in the run or not
+SHARED = ("gpustack_address", "gpustack_worker_name")
+SKIPPABLE = tuple(check for check in CHECKS if check != "variables")
+
+Problem = tuple[str, dict]
+
+
+def value_problems(hosts: list[str], hostvars: Any, groups: dict, roles: str) -> dict:
+    """What is wrong with the variables of the hosts in the run, of the server and of the store's host: `report`, lines to read; `told`, by
+    host, what each fails with; `stats` for programs; and `hosts`, who was judged."""
+    given, known = Given(hostvars, roles), role_rules(roles)
+    whole = [*hosts, *(host for host in _vital(groups) if host not in hosts)]
+    others = [host for host in cluster.members(groups, *cluster.GROUPS) if host not in whole]
+    problems: list[Problem] = []
+    judged = _Judged(given, known)
+    for host in whole:
+        problems += [(host, item) for item in judged.all_of(host)]
+    for host in others:
+        problems += [(host, item) for item in judged.some_of(host, SHARED)]
+    problems += _store_problems(whole, groups, judged)
+    return _result(hosts, problems)
+
+
+def _vital(groups: dict) -> list[str]:
+    return [host for group in ("gpustack_server", "gpustack_store") for host in groups.get(group, [])]
+
+
+def _result(hosts: list[str], problems: list[Problem]) -> dict:
+    concerned = list(dict.fromkeys([host for host, _item in problems if host in hosts] or (hosts[:1] if problems else [])))
+    told = told_above(problems)
+    lines = report_lines(problems, hosts)
+    return {
+        "hosts": hosts,
+        "report": [lines[0].replace("Preflight found", "The variables have"), *lines[1:]] if lines else [],
+        "told": {host: told.get(host) or f"Told above: the variables of {', '.join(told)}" for host in concerned},
+        "stats": {"hosts": len(hosts), "bad_hosts": concerned, "findings": [{"host": host, **item} for host, item in problems]},
+    }
+
+
+@functools.lru_cache(maxsize=4)
+def role_rules(roles: str) -> dict[str, Mapping]:
+    """The rule of each public variable of all roles below a directory: from meta/rules.yml, else from its type and choices."""
+    found: dict[str, Mapping] = {}
+    for path in sorted(pathlib.Path(roles).glob("*/meta/argument_specs.yml")):
+        own = _load(path.with_name("rules.yml"))
+        for name, spec in _load(path)["argument_specs"]["main"].get("options", {}).items():
+            found[name] = own.get(name) or _of_spec(spec)
+    expected = "the name of a check that can be left out, as it stands in brackets in a report"
+    found["ascend_driver_check_skip"] = {"is": "list", "of": {"is": "choice", "choices": SKIPPABLE, "expected": expected}}
+    return found
+
+
+def _of_spec(spec: Mapping) -> Mapping:
+    if "choices" in spec:
+        return {"is": "choice", "choices": spec["choices"]}
+    return {"is": {"bool": "switch"}.get(spec["type"], "no rule")}
+
+
+def _load(path: pathlib.Path) -> dict:
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+class _Judged:
+    """The values of hosts, equal ones of many hosts judged once."""
+
+    def __init__(self, given: Given, known: Mapping[str, Mapping]) -> None:
+        self._given = given
+        self._known = known
+        self._names: dict[str, dict | None] = {}
+        self._literal: dict[tuple[str, int], list[dict]] = {}
+
+    def all_of(self, host: str) -> Iterator[dict]:
+        variables = self._given.variables(host)
+        yield from self._of(variables, [name for name in variables if name in self._known])
+        unknown = [item for item in map(self._slip, variables) if item]
+        if unknown:
+            skip = self.value(host, "ascend_driver_check_skip", [])
+            yield from [] if isinstance(skip, list) and "unknown_variables" in skip else unknown
+
+    def some_of(self, host: str, names: Iterable[str]) -> Iterator[dict]:
+        variables = self._given.variables(host)
+        yield from self._of(variables, [name for name in names if name in variables])
+
+    def value(self, host: str, name: str, default: Any) -> Any:
+        variables = self._given.variables(host)
+        try:
+            return self._given.evaluated(variables, name) if name in variables else default
+        except Unknown:
+            return default
+
+    def _of(self, variables: Mapping[str, Any], names: list[str]) -> Iterator[dict]:
+        for name in names:
+            value = variables[name]
+            if not self._given.literal(value):
+                yield from self._evaluated(variables, name)
+                continue
+            key = (name, id(value))
+            if key not in self._literal:
+                self._literal[key] = [_finding(name, wrong) for wrong in rules.judge(value, self._known[name])]
+            yield from self._literal[key]
+
+    def _evaluated(self, variables: Mapping[str, Any], name: str) -> Iterator[dict]:
+        rule = self._known[name]
+        try:
+            value = self._given.evaluated(variables, name)
+        except Unknown as error:
+            why = "" if rule.get("secret") else f" ({error})"
+            text = f"{name} can't be evaluated{why}; expected a value that Ansible can tell"
+            yield finding("variables", "fail", text, "Correct it, or what it names.")
+            return
+        for wrong in rules.judge(value, rule):
+            yield _finding(name, wrong)
+
+    def _slip(self, name: str) -> dict | None:
+        """The finding of a name that is none of the collection's and looks like one."""
+        if name not in self._names:
+            self._names[name] = _slip(name, [*self._known, *FACTS])
+        return self._names[name]
+
+
+def _finding(name: str, wrong: rules.Wrong) -> dict:
+    return finding("variables", "fail", f"{name}{wrong.where} is set to {wrong.found}; expected {wrong.expected}", wrong.remedy)
+
+
+def _slip(name: str, known: list[str]) -> dict | None:
+    if name in known or name.startswith(("ansible_", "_")):
+        return None
+    ours = name.startswith(FAMILIES)
+    near = difflib.get_close_matches(name, known, 1, 0.8 if ours else ALIKE)
+    if not ours and not near:
+        return None
+    remedy = f"Did you mean {near[0]}?" if near else "Remove it, or give it another name."
+    return finding("unknown_variables", "fail", f"{name} is no variable of this collection", remedy)
+
+
+def _store_problems(hosts: list[str], groups: dict, judged: _Judged) -> list[Problem]:
+    """A store over NFS has one host that exports it, or a server that Ansible does not manage."""
+    stores = groups.get("gpustack_store", [])
+    nfs = [host for host in hosts if judged.value(host, "gpustack_store_type", "nfs") == "nfs"]
+    if len(stores) != 1:
+        nfs = [host for host in nfs if stores or not judged.value(host, "gpustack_store_server", "")]
+        text = f"the group gpustack_store holds {', '.join(stores) or 'no host'}; expected exactly one while gpustack_store_type is nfs"
+        remedy = (
+            "Put the NFS server there, or set gpustack_store_server for one that Ansible does not manage, or gpustack_store_type: external."
+        )
+        return [(host, finding("inventory", "fail", text, remedy)) for host in nfs if not stores or host in stores]
+    exported = judged.value(stores[0], "gpustack_store_export", "")
+    if exported == "/" and nfs:
+        text = 'gpustack_store_export is "/", and the group gpustack_store exports it; expected a path below /'
+        return [(stores[0], finding("variables", "fail", text, "Correct it."))]
+    return []
+
+
+class FilterModule:
+    """Registers the filter."""
+
+    def filters(self) -> dict:
+        return {"value_problems": value_problems}

@@ -1,0 +1,269 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a value may be: the kinds that the roles' meta/rules.yml name, and the judgement of one value by its rule.
+
+A rule is a dict: `is` (the kind), and what the kind takes: `empty` and `null` (allowed as well), `secret` (never shown), `from` and `to` of
+a number, `choices`, `of` (the rule of each item), `names` (the kind of text of a dict's keys), `keys` and `needs` of a dict with known
+keys, and of a path `root` (may be /), `written` (no directory of the system's) and `taken` (nor one of these).
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_settings
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack_config_file import looks_secret
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import texts
+
+# As Ansible's filter bool reads them on every version
+SWITCH = ("true", "false", "yes", "no", "on", "off", "1", "0")
+LONGEST = 65536
+# What the collection has a variable for, or a place of its own
+OWN_SETTINGS = {
+    "port": "gpustack_port",
+    "worker_name": "gpustack_worker_name",
+    "worker_ip": "gpustack_address",
+    "server_url": "gpustack_server_url",
+    "cache_dir": "gpustack_cache_dir",
+    "data_dir": "gpustack_data_volume",
+    "config_file": "this variable",
+}
+# No place for what the collection and its containers write, and no mount point
+SYSTEM = re.compile(
+    r"/|/(bin|boot|dev|etc|home|lib|lib32|lib64|opt|proc|root|run|sbin|srv|sys|tmp|usr|var)"
+    r"|/usr/(local|local/bin|share)|/var/(cache|lib|lib/docker|log|run|spool|tmp)"
+    # and all below these
+    r"|/(bin|boot|dev|etc|lib|lib32|lib64|proc|sbin|sys|usr/bin|usr/lib|usr/lib64|usr/libexec|usr/sbin)(/.*)?"
+)
+# Where every container of GPUStack has something already
+TARGETS = ("/etc/gpustack/config.yaml", "/models", "/var/lib/gpustack")
+MODES = frozenset(("ro", "rw", "z", "Z", "shared", "rshared", "slave", "rslave", "private", "rprivate", "nocopy"))
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A value that is refused. where: what follows the variable's name (`.memory`, `[2]`); found: what it is, fit to be shown."""
+
+    where: str
+    found: str
+    expected: str
+    remedy: str = "Correct it."
+
+
+def judge(value: Any, rule: Mapping, where: str = "", secret: bool = False) -> Iterator[Wrong]:
+    """What is wrong with a value; nothing where it is fine."""
+    secret = secret or bool(rule.get("secret"))
+    kind = rule["is"]
+    if value is None and rule.get("null"):
+        return
+    if kind == "gpustack_settings":
+        yield from _settings(value, where)
+    elif kind == "list":
+        yield from _list(value, rule, where, secret)
+    elif kind == "dict":
+        yield from _dict(value, rule, where, secret)
+    else:
+        wrong = KINDS[kind](value, rule) if kind in KINDS else _text(value, rule, *texts.KINDS[kind])
+        if wrong:
+            expected, remedy = wrong
+            yield Wrong(where, found(value, secret), expected, remedy or "Correct it.")
+
+
+def found(value: Any, secret: bool) -> str:
+    """A value as a sentence has it: what YAML made of it where that is not what was written, and no secret."""
+    named = {type(None): "nothing (null)", bool: "a boolean", int: "a number", float: "a number"}
+    kind = next((text for cls, text in named.items() if isinstance(value, cls)), "")
+    if value is None:
+        return kind
+    if isinstance(value, datetime.date):
+        kind = "a date"
+    if isinstance(value, str):
+        return "a text that is not shown" if secret and value else texts.quoted(value)
+    if isinstance(value, (Mapping, list, tuple)):
+        return "a mapping" if isinstance(value, Mapping) else "a list"
+    shown = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"{kind} that is not shown" if secret else shown
+
+
+def _list(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[Wrong]:
+    if not isinstance(value, (list, tuple)):
+        remedy = "Write each on a line of its own, after a dash." if isinstance(value, str) else "Correct it."
+        yield Wrong(where, found(value, secret), "a list", remedy)
+        return
+    if not value and rule.get("full"):
+        yield Wrong(where, "an empty list", "one item at least")
+    for number, item in enumerate(value, 1):
+        yield from judge(item, rule["of"], f"{where}[{number}]", secret)
+
+
+def _dict(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[Wrong]:
+    known = rule.get("keys")
+    if not isinstance(value, Mapping):
+        remedy = "Write each as `name: value` on a line of its own." if value is not None else "Remove the line, or write {} for none."
+        yield Wrong(where, found(value, secret), "a mapping of names to values", remedy)
+        return
+    for key, item in value.items():
+        if known is not None and key not in known:
+            yield _unknown(f"{where}.{key}", found(item, secret), str(key), known)
+            continue
+        fits, expected = texts.KINDS[rule.get("names", "word")]
+        if known is None and not (isinstance(key, str) and fits(key)):
+            yield Wrong(f"{where}.{key}", found(item, secret), f"its name to be {expected}")
+            continue
+        yield from judge(item, known[key] if known is not None else rule["of"], f"{where}.{key}", secret and _hides(key, item))
+    missing = [key for key in rule.get("needs", ()) if key not in value]
+    if missing:
+        yield Wrong(where, f"a mapping without {', '.join(missing)}", f"{', '.join(rule['needs'])} in it", "Add what is missing.")
+
+
+def _hides(key: Any, item: Any) -> bool:
+    """Of a mapping that may hold secrets, what is none by its name is shown; an address that may have a password in it is not."""
+    return looks_secret(str(key)) or isinstance(item, (Mapping, list)) or (isinstance(item, str) and "@" in item)
+
+
+def _unknown(where: str, shown: str, key: str, known: Iterable[str]) -> Wrong:
+    near = difflib.get_close_matches(key, known, 1, 0.5)
+    if near:
+        return Wrong(where, shown, "a name that there is", f"Did you mean {near[0]}?")
+    return Wrong(where, shown, f"one of the names {', '.join(sorted(known))}", "Remove it.")
+
+
+def _settings(value: Any, where: str) -> Iterator[Wrong]:
+    """GPUStack's own settings, by the types that its parser has for them."""
+    keys: dict[str, Mapping] = {name: {"is": "switch"} for name in gpustack_settings.SWITCHES}
+    keys |= {name: {"is": "list", "of": {"is": "text", "dash": True}} for name in gpustack_settings.REPEATABLE}
+    keys |= {name: {"is": _setting_kind(name), "empty": True} for name in gpustack_settings.VALUES}
+    keys |= {name: {"is": "anything"} for name in gpustack_settings.FILE_ONLY}
+    gib = {"is": "number", "from": 0, "to": 1048576}
+    keys["system_reserved"] = {"is": "dict", "keys": {"ram": gib, "vram": gib}}
+    own = [key for key in value if key in OWN_SETTINGS] if isinstance(value, Mapping) else []
+    for key in own:
+        yield Wrong(
+            f"{where}.{key}", found(value[key], True), f"{OWN_SETTINGS[key]} to say it", f"Set {OWN_SETTINGS[key]}, and remove this."
+        )
+    rest = {key: item for key, item in value.items() if key not in own} if own else value
+    yield from _dict(rest, {"keys": keys}, where, True)
+
+
+def _setting_kind(name: str) -> str:
+    if name.endswith("_range"):
+        return "port_range"
+    return "port" if name.endswith("port") else "lines"
+
+
+# Kinds that a pattern does not tell; each gives (what is expected, the remedy) of a wrong value, else None.
+
+Verdict = "tuple[str, str] | None"
+
+
+def _text(value: Any, rule: Mapping, fits: Callable[[str], bool], expected: str) -> Verdict:
+    if not isinstance(value, str):
+        made = isinstance(value, (bool, int, float, datetime.date))
+        return f"{expected}, as a text", "Put it in quotes." if made else ""
+    if not value:
+        return None if rule.get("empty") else (expected, "")
+    if value.startswith("-") and not rule.get("dash"):
+        return f"{expected}, and no dash before it", ""
+    if len(value) > LONGEST or not fits(value):
+        return expected, _trimmed(value, fits)
+    return None
+
+
+def _trimmed(value: str, fits: Callable[[str], bool]) -> str:
+    return "Remove the white space around it." if value != value.strip() and fits(value.strip()) else ""
+
+
+def _number(value: Any, rule: Mapping) -> Verdict:
+    low, high = rule["from"], rule["to"]
+    expected = f"a whole number from {low} to {high}"
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,20}", value):
+        value = int(value)
+    elif isinstance(value, bool) or not isinstance(value, int):
+        return expected, _trimmed(str(value), lambda text: text.isdecimal())
+    return None if low <= value <= high else (expected, "")
+
+
+def _port(value: Any, rule: Mapping) -> Verdict:
+    wrong = _number(value, {"from": 1, "to": 65535})
+    return (wrong[0].replace("a whole number", "a port"), wrong[1]) if wrong else None
+
+
+def _switch(value: Any, rule: Mapping) -> Verdict:
+    if isinstance(value, bool) or (isinstance(value, (int, str)) and str(value).lower() in SWITCH):
+        return None
+    return "true or false", ""
+
+
+def _choice(value: Any, rule: Mapping) -> Verdict:
+    choices = rule["choices"]
+    if value in choices:
+        return None
+    expected = rule.get("expected") or texts.one_of(choices)
+    if not isinstance(value, str):
+        return _text(value, rule, lambda text: False, expected)
+    near = [each for each in choices if each.lower() == value.lower()] or difflib.get_close_matches(value, choices, 1)
+    return expected, f"Did you mean {near[0]}?" if near else ""
+
+
+def _value(value: Any, rule: Mapping) -> Verdict:
+    """What becomes a text as it stands: a text, or a number."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return None
+    return _text(value, {"dash": True, **rule}, lambda text: "\0" not in text, "a text or a number")
+
+
+def _path(value: Any, rule: Mapping) -> Verdict:
+    expected = "an absolute path in its normal form"
+    wrong = _text(value, rule, lambda text: text.startswith("/"), expected)
+    if wrong or not value:
+        return wrong
+    normal = posixpath.normpath("/" + value.lstrip("/"))
+    if not texts.PATH.fullmatch(normal):
+        return f"{expected}, of letters, digits and / . _ - + = @ ~", "Give the directory another name." if value == normal else ""
+    if value != normal:
+        return expected, f"Write {normal}."
+    if value == "/" and not rule.get("root"):
+        return "a path below /", ""
+    if rule.get("written") and SYSTEM.fullmatch(value):
+        return "a directory of its own, none of the system's", ""
+    taken = [path for path in rule.get("taken", ()) if value == path or path.startswith(f"{value}/") or value.startswith(f"{path}/")]
+    return (f"a directory of its own, apart from {taken[0]}", "") if taken else None
+
+
+def _volume(value: Any, rule: Mapping) -> Verdict:
+    if isinstance(value, str) and value.startswith("/"):
+        return _path(value, {"written": True})
+    return _text(value, rule, *texts.KINDS["volume_name"])
+
+
+def _mount(value: Any, rule: Mapping) -> Verdict:
+    expected = "source:target or source:target:mode, such as /data/lora:/data/lora:ro"
+    wrong = _text(value, rule, lambda text: 1 <= text.count(":") <= 2, expected)
+    if wrong:
+        return wrong
+    source, target, *mode = value.split(":")
+    fits = source.startswith("/") or texts.KINDS["volume_name"][0](source)
+    if not fits or not re.fullmatch(r"/.*[^/].*", target) or (mode and not set(mode[0].split(",")) <= MODES):
+        return expected, ""
+    if target in TARGETS:
+        return f"another target than {target}, where the container has something already", ""
+    return None
+
+
+KINDS: dict[str, Callable[[Any, Mapping], Any]] = {
+    "anything": lambda value, rule: ("a value", "Remove the line.") if value is None else None,
+    "switch": _switch,
+    "number": _number,
+    "port": _port,
+    "choice": _choice,
+    "value": _value,
+    "path": _path,
+    "volume": _volume,
+    "mount": _mount,
+}

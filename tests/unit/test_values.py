@@ -1,0 +1,349 @@
+"""What users set is judged before any host is asked: each wrong value is one line with hosts, value, expectation and remedy."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.ascend.gpustack.plugins.filter import values
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import rules
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import _trusted as trusted
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROLES = str(ROOT / "roles")
+RULES = values.role_rules(ROLES)
+SPECS: dict[str, dict] = {}
+for path in sorted((ROOT / "roles").glob("*/meta/argument_specs.yml")):
+    SPECS |= yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"]
+NAMES = sorted(SPECS)
+GROUPS = {"gpustack_server": ["atlas1"], "gpustack_worker": ["atlas1", "atlas2"], "gpustack_store": ["atlas1"]}
+DATE = datetime.date(2026, 1, 31)
+# One of each kind; what fits some variable is left out for that one.
+WRONG = {
+    "nothing": None,
+    "a number": 7,
+    "a number as text": "7",
+    "a negative number": -1,
+    "a fraction": 0.7,
+    "a boolean": True,
+    "a date": DATE,
+    "empty": "",
+    "white space": " ",
+    "around it": "8080 ",
+    "between": "foo bar",
+    "an option": "--help",
+    "control characters": "a\nb\x00c",
+    "a list": [None],
+    "a mapping": {"-no such key": None},
+    "a list of mappings": [{"no such key": 1}],
+    "words": "one:two,three",
+    "long": "a" * 70000,
+}
+
+
+def wrong(name: str, value: object) -> list[str]:
+    return [f"{item.where} {item.found}; expected {item.expected}. {item.remedy}".strip() for item in rules.judge(value, RULES[name])]
+
+
+def accepts(name: str, value: object) -> bool:
+    """As the role's own argument validation, which no value may get to that it refuses."""
+    return not ArgumentSpecValidator({name: SPECS[name]}).validate({name: value}).error_messages
+
+
+def told(groups: dict | None = None, hosts: list[str] | None = None, **hostvars: dict) -> list[str]:
+    groups = groups or GROUPS
+    hostvars = {**{host: {} for each in groups.values() for host in each}, **hostvars}
+    return values.value_problems(hosts or sorted(hostvars), hostvars, groups, ROLES)["report"][1:]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_variable_has_a_rule_that_its_default_keeps(name):
+    assert RULES[name]["is"] != "no rule"
+    if "default" in SPECS[name]:
+        assert wrong(name, SPECS[name]["default"]) == []
+
+
+def test_rules_are_for_variables_that_there_are():
+    for path in (ROOT / "roles").glob("*/meta/rules.yml"):
+        options = yaml.safe_load((path.parent / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+        assert set(yaml.safe_load(path.read_text())) <= set(options)
+
+
+@pytest.mark.parametrize("kind", WRONG)
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_let_pass_is_taken_by_ansible_and_what_can_not_be_is_refused(name, kind):
+    value, spec = WRONG[kind], SPECS[name]
+    found = wrong(name, value)
+    if not found:
+        assert accepts(name, value)
+        kinds = {"str": str, "path": str, "list": list, "dict": dict, "bool": (bool, int), "int": (int, str)}
+        assert isinstance(value, kinds[spec["type"]]), "a value of another kind passes"
+        assert value in ("", "7", 7, True) or spec["type"] == "str", "a value that makes no sense passes"
+    assert kind not in ("nothing", "a fraction", "a date", "white space", "an option", "control characters", "long") or found
+
+
+@pytest.mark.parametrize(
+    "name, value, expected",
+    [
+        ("gpustack_port", 70000, "70000; expected a port from 1 to 65535"),
+        ("gpustack_port", "abc", '"abc"; expected a port from 1 to 65535'),
+        ("gpustack_port", "8080 ", "Remove the white space around it."),
+        ("gpustack_wait", "abc", '"abc"; expected a whole number from 1 to 86400'),
+        ("gpustack_wait", 0, "0; expected a whole number from 1 to 86400"),
+        ("gpustack_wait", "-5", "expected a whole number from 1 to 86400"),
+        ("gpustack_restart_at_once", 0, "expected a whole number from 1 to 10000"),
+        ("gpustack_version", "latest", '"latest"; expected a release of GPUStack 0.7, such as "0.7.1"'),
+        ("gpustack_version", 0.7, "0.7; expected a release of GPUStack 0.7, such as \"0.7.1\", as a text. Put it in quotes."),
+        ("gpustack_version", "2.0.1", "expected a release of GPUStack 0.7"),
+        ("gpustack_image", "foo bar", '"foo bar"; expected an image'),
+        ("gpustack_image", "", 'expected an image'),
+        ("gpustack_image", "--help", "and no dash before it"),
+        ("gpustack_registry", "https://registry.example.com", "expected a registry without http://"),
+        ("gpustack_registry_username", "-u", "and no dash before it"),
+        ("gpustack_container_name", "gpu stack", '"gpu stack"; expected two or more letters, digits and . _ -'),
+        ("gpustack_data_volume", "", "expected the name of a Docker volume"),
+        ("gpustack_data_volume", "/", "expected a path below /"),
+        ("gpustack_data_volume", "/var/lib", "expected a directory of its own, none of the system's"),
+        ("gpustack_models_dir", "", "expected an absolute path"),
+        ("gpustack_models_dir", "/data/models/", "Write /data/models."),
+        ("gpustack_models_dir", "//", "Write /."),
+        ("gpustack_models_dir", "//data", "Write /data."),
+        ("gpustack_models_dir", "/data/../srv/models", "Write /srv/models."),
+        ("gpustack_models_dir", "/", "expected a path below /"),
+        ("gpustack_models_dir", "data/models", "expected an absolute path"),
+        ("gpustack_models_dir", "/data/my models", "Give the directory another name."),
+        ("gpustack_models_dir", "/data:models", "Give the directory another name."),
+        ("gpustack_models_dir", "/data,models", "Give the directory another name."),
+        ("gpustack_models_dir", "/etc/models", "none of the system's"),
+        ("gpustack_models_dir", "/var/lib/gpustack/models", "apart from /var/lib/gpustack"),
+        ("gpustack_backup_dir", "/usr", "none of the system's"),
+        ("gpustack_store_server", "filer:/vol", "expected an address, or a host's name, without a port"),
+        ("gpustack_address", "300.1.1.1", "expected an address"),
+        ("gpustack_server_url", "gpustack.example.com:8080", "expected http://host:port"),
+        ("gpustack_server_url", "http://root:pw@gpustack", "http://***@gpustack"),
+        ("gpustack_worker_name", 1, "Put it in quotes."),
+        ("gpustack_worker_name", "a:b", "expected a name without : and /"),
+        ("gpustack_token", 12345678, "a number that is not shown; expected a token without white space, as a text. Put it in quotes."),
+        ("gpustack_token", "abc def", "a text that is not shown; expected a token without white space"),
+        ("gpustack_registry_password", 83, "a number that is not shown"),
+        ("gpustack_bootstrap_password", True, "a boolean that is not shown"),
+        ("gpustack_bootstrap_password", DATE, "a date that is not shown"),
+        ("gpustack_env", "A=1", "a text that is not shown; expected a mapping of names to values"),
+        ("gpustack_env", {"HF_ENDPOINT": None}, ".HF_ENDPOINT nothing (null); expected a text or a number"),
+        ("gpustack_env", {"DEBUG": True}, ".DEBUG true; expected a text or a number"),
+        ("gpustack_env", {"HF_TOKEN": True}, ".HF_TOKEN a boolean that is not shown"),
+        ("gpustack_env", {"1A": "x"}, "expected its name to be a variable's name"),
+        ("gpustack_volumes", "/a:/b", '"/a:/b"; expected a list'),
+        ("gpustack_volumes", ["/a"], "[1] \"/a\"; expected source:target"),
+        ("gpustack_volumes", ["a b:/c"], "[1] \"a b:/c\"; expected source:target"),
+        ("gpustack_volumes", ["/a:/b:rx"], "expected source:target"),
+        ("gpustack_volumes", ["/a:/models"], "expected another target than /models"),
+        ("gpustack_server_config", None, "nothing (null); expected a mapping"),
+        ("gpustack_server_config", {"debugg": True}, ".debugg a boolean that is not shown; expected a name that there is. Did"),
+        ("gpustack_server_config", {"port": 80}, "expected gpustack_port to say it"),
+        ("gpustack_worker_config", {"worker_port": "x"}, ".worker_port \"x\"; expected a port"),
+        ("gpustack_worker_config", {"service_port_range": "40063-40000"}, "expected a range of ports"),
+        ("gpustack_worker_config", {"system_reserved": {"rum": 8}}, ".system_reserved.rum a number that is not shown"),
+        ("gpustack_worker_config", {"debug": None}, ".debug nothing (null); expected true or false"),
+        ("gpustack_server_config", {"database_url": 5}, ".database_url a number that is not shown"),
+        ("gpustack_container_options", {"shm": "1g"}, ".shm \"1g\"; expected a name that there is. Did you mean shm_size?"),
+        ("gpustack_container_options", {"memory": 64}, ".memory 64; expected a size, such as 16g, as a text. Put it in quotes."),
+        ("gpustack_container_options", {"ulimits": "nofile:1:1"}, ".ulimits \"nofile:1:1\"; expected a list"),
+        ("gpustack_container_options", {"ulimits": ["nofile"]}, ".ulimits[1] \"nofile\"; expected a limit"),
+        ("gpustack_container_options", {"privileged": "maybe"}, ".privileged \"maybe\"; expected true or false"),
+        ("gpustack_container_options", {"cpuset_cpus": 3}, "Put it in quotes."),
+        ("nfs_server_clients", "172.16.33.0/24", '"172.16.33.0/24"; expected a list'),
+        ("nfs_server_clients", ["172.16.33.5/24"], "expected an address, or a network without bits of a host"),
+        ("nfs_client_version", 4.1, "4.1; expected 3, 4, 4.1 or 4.2, as a text. Put it in quotes."),
+        ("nfs_client_options", ["vers=4"], "nfs_client_version and nfs_client_nconnect"),
+        ("nfs_client_options", ["hard,timeo=600"], "expected one mount option"),
+        ("nfs_client_nconnect", 17, "expected a whole number from 1 to 16"),
+        ("ascend_driver_check_skip", "clock", '"clock"; expected a list'),
+        ("ascend_driver_check_skip", ["clocks"], "Did you mean clock?"),
+        ("ascend_driver_check_skip", ["variables"], "expected the name of a check that can be left out"),
+        ("ascend_driver_check_accept_health", ["Ok"], "Did you mean OK?"),
+        ("ascend_driver_check_accept_health", [], "an empty list; expected one item at least"),
+        ("ascend_driver_check_minimum_driver", 24.1, "Put it in quotes."),
+        ("gpustack_firewall", "configured", "Did you mean configure?"),
+        ("gpustack_store_type", "smb", "expected nfs or external"),
+        ("gpustack_secure_logging", "y", "expected true or false"),
+        ("vllm_stack_services", [{"name": "a", "model": "m", "npus": 4}], "a mapping without port; expected name, model, npus, port"),
+        ("vllm_stack_services", [{"name": "a", "model": "m", "npus": 4, "port": 1, "max_len": 5}], "[1].max_len 5; expected"),
+        ("vllm_stack_services", ["qwen"], "[1] \"qwen\"; expected a mapping"),
+        ("docker_swarm_labels", {"gpustack.npu": "true"}, "not one that begins with gpustack."),
+        ("vllm_stack_tls", "no PEM", "a text that is not shown; expected the certificate and its private key"),
+    ],
+)  # fmt: skip
+def test_wrong_value_is_refused_with_what_is_expected(name, value, expected):
+    (line,) = wrong(name, value)
+    assert expected in line
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("gpustack_port", "8080"),
+        ("gpustack_preflight_continue", "true"),
+        ("gpustack_preflight_continue", "No"),
+        ("gpustack_worker_name", "001"),
+        ("gpustack_worker_name", "昇腾一号"),
+        ("gpustack_models_dir", "/数据/models-1.0"),
+        ("gpustack_store_export", "/"),
+        ("gpustack_address", "fe80::1"),
+        ("gpustack_server_url", "https://[2001:db8::1]:8443"),
+        ("gpustack_image", f"registry.example.com:5000/a/b@sha256:{'0' * 64}"),
+        ("gpustack_registry", "registry.example.com:5000/mirror"),
+        ("gpustack_bootstrap_password", "correct horse"),
+        ("gpustack_token", ""),
+        ("gpustack_env", {"OMP_NUM_THREADS": 8, "A": "", "no_proxy": "a,b"}),
+        ("gpustack_volumes", ["/data/my lora:/data/lora:ro,z", "cache:/root/.cache"]),
+        ("gpustack_takeover_drop", ["--debug", "HTTP_PROXY=http://proxy:3128"]),
+        ("gpustack_server_config", {"debug": "true", "huggingface_token": "hf_x", "ray_args": ["--num-cpus=1"]}),
+        ("gpustack_container_options", {"ulimits": ["memlock:-1:-1"], "etc_hosts": {"a": "host-gateway"}, "log_options": {"max-file": 3}}),
+        ("nfs_server_clients", ["172.16.33.0/24", "2001:db8::/64", "10.0.0.1"]),
+        ("vllm_stack_api_key", "one\ntwo\n"),
+    ],
+)  # fmt: skip
+def test_what_works_passes(name, value):
+    assert wrong(name, value) == []
+
+
+def test_secrets_are_shown_nowhere():
+    planted = "pl4nted"
+    given = {
+        "gpustack_token": f"{planted} x",
+        "gpustack_registry_password": f"{planted}\n",
+        "gpustack_bootstrap_password": [planted],
+        "gpustack_server_url": f"http://root:{planted}@host",
+        "gpustack_env": {"HTTPS_PROXY": f"http://root:{planted}@proxy\0", "MY_PASSWORD": f"{planted}\0", "X": f"a://b:{planted}@c\0"},
+        "gpustack_server_config": {"database_url": {"x": planted}, "huggingface_tokn": planted, "token": f"{planted}\x00"},
+        "gpustack_worker_config": f"token={planted}",
+        "vllm_stack_api_key": f"{planted} {planted}",
+        "vllm_stack_tls": planted,
+        "vllm_stack_services": [{"name": "a", "model": "m", "npus": 1, "port": 1, "env": {"API_TOKEN": f"{planted}\0"}}],
+    }
+    lines = told(atlas1=given)
+    assert len(lines) == 14
+    assert planted not in str(lines)
+
+
+def test_equal_values_of_many_hosts_are_one_line_and_those_alone_fail_that_have_them():
+    shared = {"gpustack_port": 70000}
+    found = values.value_problems(["atlas1", "atlas2", "atlas3"], {"atlas1": {}, "atlas2": shared, "atlas3": shared}, GROUPS, ROLES)
+    assert found["report"] == [
+        "The variables have 1 problem on 2 of 3 hosts:",
+        "FAIL [variables] atlas2, atlas3: gpustack_port is set to 70000; expected a port from 1 to 65535. Correct it.",
+    ]
+    assert found["told"] == {"atlas2": "Told above: variables", "atlas3": "Told above: variables"}
+    assert [item["host"] for item in found["stats"]["findings"]] == ["atlas2", "atlas3"]
+
+
+def test_misspelt_variable_fails_with_the_one_that_is_meant_unless_its_check_is_left_out():
+    given = {"gpustack_prot": 80, "gpustak_port": 80, "nfs_servers_clients": [], "vllm_stack_zzzz": 1, "my_port": 1, "nginx_port": 80}
+    assert told(atlas1=given) == [
+        "FAIL [unknown_variables] atlas1: gpustack_prot is no variable of this collection. Did you mean gpustack_port?",
+        "FAIL [unknown_variables] atlas1: gpustak_port is no variable of this collection. Did you mean gpustack_port?",
+        "FAIL [unknown_variables] atlas1: nfs_servers_clients is no variable of this collection. Did you mean nfs_server_clients?",
+        "FAIL [unknown_variables] atlas1: vllm_stack_zzzz is no variable of this collection. Remove it, or give it another name.",
+    ]
+    skip = {"ascend_driver_check_skip": ["unknown_variables"]}
+    assert told(atlas1={**given, **skip, "gpustack_port": 0})[0].startswith("FAIL [variables] atlas1: gpustack_port is set to 0;")
+    assert told(atlas1={**given, **skip}) == []
+
+
+def test_facts_of_the_roles_and_what_a_workflow_hands_on_are_no_slips():
+    assert told(atlas1=dict.fromkeys([*values.FACTS, "ascend_driver_check", "vllm_stack", "__gpustack_values"], {})) == []
+
+
+def test_template_that_names_a_default_of_the_roles_is_evaluated_and_one_that_fails_is_a_finding():
+    given = {
+        "gpustack_cache_dir": "{{ gpustack_models_dir }}/cache",
+        "gpustack_port": "{{ 8000 + 80 }}",
+        "gpustack_image": "{{ nowhere }}/gpustack:v0.7.1",
+        "gpustack_token": "{{ nowhere_either }}",
+        "gpustack_env": {"A": "{{ 1 / 0 }}"},
+    }
+    lines = told(atlas1={name: trusted(value) for name, value in given.items()})
+    assert [line.split("; expected")[0] for line in lines[:2]] == [
+        "FAIL [variables] atlas1: gpustack_image can't be evaluated ('nowhere' is undefined)",
+        "FAIL [variables] atlas1: gpustack_token can't be evaluated",
+    ]
+    assert lines[2].startswith("FAIL [variables] atlas1: gpustack_env can't be evaluated;")
+
+
+def test_server_and_store_are_judged_also_where_the_run_leaves_them_alone():
+    given = {"atlas1": {"gpustack_port": 0}, "atlas2": {"gpustack_wait": 0}}
+    found = values.value_problems(["atlas3"], {**given, "atlas3": {}}, {**GROUPS, "gpustack_worker": [*given, "atlas3"]}, ROLES)
+    assert found["report"][1:] == ["FAIL [variables] atlas1: gpustack_port is set to 0; expected a port from 1 to 65535. Correct it."]
+    assert found["told"] == {"atlas3": "Told above: the variables of atlas1"}
+    named = values.value_problems(["atlas3"], {"atlas2": {"gpustack_worker_name": [1]}, "atlas3": {}}, GROUPS, ROLES)
+    assert "atlas2: gpustack_worker_name is set to a list" in named["report"][1]
+
+
+def test_store_without_a_server_is_refused_before_anything_runs():
+    groups = {"gpustack_server": ["atlas1"], "gpustack_worker": ["atlas1", "atlas2"]}
+    assert told(groups) == [
+        "FAIL [inventory] atlas1, atlas2: the group gpustack_store holds no host; expected exactly one while gpustack_store_type is nfs. "
+        "Put the NFS server there, or set gpustack_store_server for one that Ansible does not manage, or gpustack_store_type: external."
+    ]
+    filer = {"gpustack_store_server": "filer"}
+    assert told(groups, atlas1=filer, atlas2=filer) == []
+    external = {"gpustack_store_type": "external"}
+    assert told(groups, atlas1=external, atlas2=external) == []
+    assert "holds atlas1, atlas2; expected exactly one" in told({**groups, "gpustack_store": ["atlas1", "atlas2"]})[0]
+    assert "exports it; expected a path below /" in told(atlas1={"gpustack_store_export": "/"})[0]
+
+
+PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: path.stem)
+def test_every_playbook_begins_with_the_judgement_of_what_is_set(path):
+    while path.name != "variables.yml":
+        (first, *_others) = yaml.safe_load(path.read_text())
+        assert "ansible.builtin.import_playbook" in first, path
+        path = path.with_name(first["ansible.builtin.import_playbook"])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The whole of site.yml against hosts that nobody may ask: there are none at their addresses."""
+    hosts = {
+        "atlas1": {},
+        "atlas2": {"gpustack_port": 70000, "gpustack_prot": 8080},
+        "atlas3": {"gpustack_token": 12345678, "gpustack_image": "{{ nowhere }}"},
+    }
+    groups = {"gpustack_server": ["atlas1"], "gpustack_store": ["atlas1"], "gpustack_worker": list(hosts)}
+    children = {group: {"hosts": {host: hosts[host] for host in names}} for group, names in groups.items()}
+    folder = tmp_path_factory.mktemp("site")
+    inventory = folder / "hosts.yml"
+    inventory.write_text(json.dumps({"all": {"children": children, "vars": {"ansible_host": "192.0.2.1", "gpustack_wait": "300"}}}))
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", str(inventory), str(ROOT / "playbooks/site.yml")]
+    env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOME": str(folder)}
+    return subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+
+
+def test_playbook_ends_for_all_hosts_before_any_is_asked_and_those_are_red_that_have_wrong_values(site):
+    assert site.returncode == 2, site.stdout
+    lines = [line for line in site.stdout.splitlines() if line.startswith(("The variables have", "FAIL "))]
+    assert lines == [
+        "The variables have 4 problems on 2 of 3 hosts:",
+        "FAIL [variables] atlas2: gpustack_port is set to 70000; expected a port from 1 to 65535. Correct it.",
+        "FAIL [unknown_variables] atlas2: gpustack_prot is no variable of this collection. Did you mean gpustack_port?",
+        "FAIL [variables] atlas3: gpustack_token is set to a number that is not shown; expected a token without white space, as a text. "
+        "Put it in quotes.",
+        "FAIL [variables] atlas3: gpustack_image can't be evaluated ('nowhere' is undefined); expected a value that Ansible can tell. "
+        "Correct it, or what it names.",
+    ]
+    assert [line for line in site.stdout.splitlines() if line.startswith("PLAY [")] == [f"PLAY [Variables] {'*' * 63}"]
+    recap = site.stdout.split("PLAY RECAP")[1]
+    assert re.findall(r"(atlas\d) .* failed=(\d)", recap) == [("atlas1", "0"), ("atlas2", "1"), ("atlas3", "1")]
+    assert "UNREACHABLE" not in site.stdout and "12345678" not in site.stdout
