@@ -103,6 +103,7 @@ KINDS: dict[str, tuple[Callable[[str], bool], str]] = {
         "a name without : and / and white space around it",
     ),
     "host": (is_host, "an address, or a host's name, without a port"),
+    "host_address": (lambda text: is_address(text) or text == "host-gateway", "an address, or host-gateway"),
     "address": (is_address, "an address, such as 172.16.33.1"),
     "client": (is_client, "an address, or a network without bits of a host, such as 172.16.33.0/24"),
     "url": (is_url, "http://host:port or https://host:port, without a user"),
