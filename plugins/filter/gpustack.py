@@ -10,7 +10,9 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack_config_file import looks_secret, without_logins
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import tables, verification
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.data import SHARED_REMEDY, shared_data
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight_report import report_lines, told_above
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.store import DEAD_STORE_REMEDY, dead_store
 
 HIDDEN = "***"
@@ -226,27 +228,34 @@ def run_failure(result: dict, host: str, container: str, wait: int, log: dict, s
     return text
 
 
-def worker_table(info: dict, url: str) -> list[str]:
-    """The cluster as a table of text lines: worker, address, state, NPUs, memory."""
-    rows = [("WORKER", "ADDRESS", "STATE", "NPUS", "NPU MEMORY")]
-    for worker in sorted(info["workers"], key=lambda item: item["name"]):
-        memory = sum(npu["memory_total_bytes"] or 0 for npu in worker["npus"]) // 2**30
-        rows.append((worker["name"], worker["ip"], worker["state"], str(worker["npu_count"]), f"{memory} GiB"))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    ready = sum(worker["state"] == "ready" for worker in info["workers"])
-    return lines + [f"{ready} of {len(info['workers'])} workers ready, {info['npu_total']} NPUs, GPUStack {info['version']} at {url}"]
+def expected_workers(hosts: list[str], hostvars: Any, groups: dict, live: list[str]) -> dict:
+    """How many NPUs each worker among the hosts must have in GPUStack; None where that is not to be waited for."""
+    return {
+        verification.setting(hostvars, host, "gpustack_worker_name", host): verification.expected_npus(host, hostvars, live)
+        for host in hosts
+        if host in groups.get("gpustack_worker", [])
+    }
 
 
-def expected_workers(hosts: list[str], hostvars: Any, groups: dict) -> dict:
-    """How many NPUs each worker among the hosts must have in GPUStack: as many as were found, else as many as it should have."""
-    expected = {}
-    for host in hosts:
-        if host in groups.get("gpustack_worker", []):
-            own = hostvars[host]
-            found = own.get("ascend_driver_check_npus") or {"count": own.get("ascend_driver_check_expected_npus", 8)}
-            expected[own.get("gpustack_worker_name", host)] = int(found["count"])
-    return expected
+def verify_summary(info: dict, hosts: list[str], hostvars: Any, groups: dict, settings: dict) -> dict:
+    """The last screen: `lines` to read, `told`, what each host that has problems fails with, and `stats` for machines."""
+    seen = {host: verification.seen(host, hostvars, settings["live"]) for host in hosts}
+    workers = {host: known for host, known in seen.items() if host in groups.get("gpustack_worker", [])}
+    found = verification.findings(info, seen, workers, settings["server"])
+    lines = []
+    if "workers" in info:
+        lines = [*tables.table(verification.worker_rows(info["workers"], workers)), verification.sum_line(info, workers, settings["url"])]
+    return {
+        "lines": lines + ([] if settings["check"] else report_lines(found, hosts, "Verification")),
+        "told": told_above(found),
+        "stats": {
+            "url": settings["url"],
+            "ok": not found,
+            "workers": [worker["name"] for worker in info.get("workers", [])],
+            "npus": sum(worker["npu_count"] for worker in verification.present(info, workers)),
+            "problems": [f"{host}: {item['message']}" for host, item in found],
+        },
+    }
 
 
 class FilterModule:
@@ -262,7 +271,7 @@ class FilterModule:
                 node_plan,
                 rename_problems,
                 run_failure,
-                worker_table,
                 expected_workers,
+                verify_summary,
             )
         }

@@ -114,7 +114,7 @@ def described(chip: dict) -> bool:
 
 def usable_npus(npu: dict, expect: dict) -> dict:
     """The NPUs that can be given to a container: `count`, `chip` (the first one's name), `devices` (with the driver's manager nodes),
-    driver `mounts`, and `problems`, sentences that say why the host is not fit to work."""
+    driver `mounts`, `problems`, sentences that say why the host is not fit to work, and `unwell`, why NPUs that are listed are not used."""
     chips = [chip for chip in npu.get("chips") or [] if usable(chip, expect["accept_health"])]
     failed = [item for item in _npu_findings(npu, expect) if item["result"] == "fail" and item["check"] not in expect["skip"]]
     problems = [f"{item['message']}. {item['remedy']}" for item in failed]
@@ -126,6 +126,7 @@ def usable_npus(npu: dict, expect: dict) -> dict:
         "devices": nodes + managers,
         "mounts": (npu.get("mounts") or []) if nodes else [],
         "problems": problems,
+        "unwell": _unwell(npu.get("chips") or [], expect["accept_health"]),
     }
 
 
@@ -187,13 +188,7 @@ def _count_remedy(count: int) -> str:
 def _npu_count(npu: dict, expected: int, accept: list[str]) -> list[dict]:
     chips = npu["chips"]
     count = sum(usable(chip, accept) for chip in chips)
-    reasons = [
-        f"NPU {chip['npu_id']} health is {chip['health']} (npu-smi info -t health -i {chip['npu_id']})"
-        for chip in chips
-        if chip["health"] not in accept
-    ]
-    reasons += [f"NPU {chip['npu_id']} is not described whole by npu-smi" for chip in chips if not described(chip)]
-    reasons += [f"NPU {chip['npu_id']} has no device node" for chip in chips if not chip["device"]]
+    reasons = _unwell(chips, accept)
     if len(chips) < expected:
         reasons.append(f"npu-smi lists {len(chips)} NPUs ({', '.join(str(chip['npu_id']) for chip in chips)})")
     if count >= expected:
@@ -201,6 +196,17 @@ def _npu_count(npu: dict, expected: int, accept: list[str]) -> list[dict]:
         return unused or [finding("npu_count", "pass")]
     text = f"{count} of {expected} NPUs are usable: {'; '.join(reasons)}"
     return [finding("npu_count", "fail", text, _count_remedy(count))]
+
+
+def _unwell(chips: list[dict], accept: list[str]) -> list[str]:
+    """Why NPUs that npu-smi lists are not used."""
+    reasons = [
+        f"NPU {chip['npu_id']} health is {chip['health']} (npu-smi info -t health -i {chip['npu_id']})"
+        for chip in chips
+        if chip["health"] not in accept
+    ]
+    reasons += [f"NPU {chip['npu_id']} is not described whole by npu-smi" for chip in chips if not described(chip)]
+    return reasons + [f"NPU {chip['npu_id']} has no device node" for chip in chips if not chip["device"]]
 
 
 def _chip_names(npu: dict, wanted: str) -> list[tuple[str, str]]:

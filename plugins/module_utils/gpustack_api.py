@@ -321,19 +321,21 @@ class Comparison:
     unknown: list[str]
 
 
-def compare(workers: list[Worker], expected: Mapping[str, int]) -> Comparison:
-    """expected: worker name to number of NPUs."""
+def compare(workers: list[Worker], expected: Mapping[str, int | None]) -> Comparison:
+    """expected: worker name to number of NPUs, or to None for a worker that is not judged."""
     present = {worker.name: worker for worker in workers}
     problems = []
-    for name in sorted(expected):
+    for name, count in sorted(expected.items()):
         worker = present.get(name)
+        if count is None:
+            continue
         if worker is None:
             problems.append(
-                f"worker {name}: not registered: expected ready with {_npus(expected[name])}."
+                f"worker {name}: not registered: expected ready with {_npus(count)}."
                 " See docker logs of its GPUStack container, and that the server's port is open to it"
             )
         else:
-            problems.extend(_faults(worker, expected[name]))
+            problems.extend(_faults(worker, count))
     return Comparison(problems, sorted(set(present) - set(expected)) if expected else [])
 
 
@@ -375,7 +377,7 @@ def observe(client: Client, expected: Mapping[str, int]) -> Cluster:
 
 def wait_for_workers(
     client: Client,
-    expected: Mapping[str, int],
+    expected: Mapping[str, int | None],
     wait: float,
     now: Callable[[], float],
     sleep: Callable[[float], None],

@@ -99,6 +99,10 @@ reason:
   returned: failure
   type: str
   sample: container_missing
+transient:
+  description: Whether it may help to ask again later.
+  returned: failure
+  type: bool
 """
 
 import time
@@ -174,7 +178,7 @@ def main() -> None:
     try:
         result = gather(run, module.params, clock, password_unchanged)
     except gpustack_token.TokenError as error:
-        module.fail_json(msg=f"{error}.", reason=error.reason)
+        module.fail_json(msg=f"{error}.", reason=error.reason, transient=error.transient)
     module.exit_json(**result)
 
 

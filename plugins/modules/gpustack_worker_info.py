@@ -28,7 +28,7 @@ options:
     required: true
   expected:
     description:
-      - How many NPUs each worker has, by the worker's name.
+      - How many NPUs each worker has, by the worker's name; V(null) for one that is known and neither judged nor waited for.
       - Workers that are not named here are listed in RV(unknown_workers) and are no problem.
     type: dict
     default: {}
@@ -184,6 +184,10 @@ reason:
   returned: failure
   type: str
   sample: unauthorized
+transient:
+  description: Whether it may help to ask again later.
+  returned: failure
+  type: bool
 """
 
 import time
@@ -195,10 +199,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_api
 
 
-def npu_counts(expected: Mapping[str, Any]) -> dict[str, int]:
+def npu_counts(expected: Mapping[str, Any]) -> dict[str, int | None]:
     """Raises ValueError with a sentence for the user."""
-    counts = {}
+    counts: dict[str, int | None] = {}
     for name, count in expected.items():
+        if count is None:
+            counts[str(name)] = None
+            continue
         if isinstance(count, bool) or not str(count).isdigit():
             raise ValueError(f"expected[{name!r}] is {count!r}: expected a number of NPUs. Correct it.")
         counts[str(name)] = int(count)
@@ -241,7 +248,7 @@ def main() -> None:
     except ValueError as error:
         module.fail_json(msg=str(error))
     except gpustack_api.ApiError as error:
-        module.fail_json(msg=str(error), reason=error.kind)
+        module.fail_json(msg=str(error), reason=error.kind, transient=error.transient)
     module.exit_json(**result)
 
 

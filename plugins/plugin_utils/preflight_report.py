@@ -10,7 +10,7 @@ from collections import defaultdict
 NAMES = 12
 
 
-def report_lines(problems: list[tuple[str, dict]], hosts: list[str]) -> list[str]:
+def report_lines(problems: list[tuple[str, dict]], hosts: list[str], who: str = "Preflight") -> list[str]:
     """A heading and a line for each finding, warnings first; equal ones of several hosts are one. None without any."""
     grouped: dict[tuple, list[str]] = defaultdict(list)
     for host, item in sorted(problems, key=lambda problem: problem[1]["result"] == "fail"):
@@ -22,7 +22,7 @@ def report_lines(problems: list[tuple[str, dict]], hosts: list[str]) -> list[str
     counts = [_count(sum(key[0] == result for key in grouped), word) for result, word in (("fail", "problem"), ("warn", "warning"))]
     concerned = len({host for host, _item in problems} & set(hosts))
     return [
-        f"Preflight found {' and '.join(filter(None, counts))} on {concerned} of {_count(len(hosts), 'host')}:",
+        f"{who} found {' and '.join(filter(None, counts))} on {concerned} of {_count(len(hosts), 'host')}:",
         *(
             f"{result.upper()} [{check}] {shown(names)}: {message}{'' if message.endswith('?') else '.'} {remedy}".rstrip()
             for (result, check, message, remedy), names in grouped.items()

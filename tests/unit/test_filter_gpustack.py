@@ -197,22 +197,108 @@ def test_log_of_a_failed_start_is_shown_without_secrets():
     assert "0123abcd" not in text and "token ***" in text
 
 
-def test_table_shows_each_worker_and_the_sum():
-    npus = [{"memory_total_bytes": 32 * 2**30}] * 8
-    info = {
-        "workers": [{"name": "atlas2", "ip": "b", "state": "not_ready", "npu_count": 0, "npus": []}]
-        + [{"name": "atlas1", "ip": "a", "state": "ready", "npu_count": 8, "npus": npus}],
-        "npu_total": 8,
-        "version": "v0.7.1",
-    }
-    assert gpustack.worker_table(info, "http://a:8080") == [
-        "WORKER  ADDRESS  STATE      NPUS  NPU MEMORY",
-        "atlas1  a        ready      8     256 GiB",
-        "atlas2  b        not_ready  0     0 GiB",
-        "1 of 2 workers ready, 8 NPUs, GPUStack v0.7.1 at http://a:8080",
+def worker(name: str, state: str = "ready", npus: int = 8) -> dict:
+    memory = [{"memory_total_bytes": 32 * 2**30}] * npus
+    return {"name": name, "ip": f"10.0.0.{len(name)}", "state": state, "npu_count": npus, "npus": memory}
+
+
+ALARM = {
+    "count": 7,
+    "problems": ["7 of 8 NPUs are usable: NPU 5 health is Alarm (npu-smi info -t health -i 5). Repair it."],
+    "unwell": ["NPU 5 health is Alarm (npu-smi info -t health -i 5)"],
+}
+WELL = {"count": 8, "problems": [], "unwell": []}
+AWAY = {"unreached": True, "msg": "ssh: connect to host 10.0.0.9 port 22: No route to host"}
+
+
+def verified(
+    workers: list[dict] | None, hostvars: dict, problems: list[str] | None = None, live: list[str] | None = None, **settings
+) -> dict:
+    hosts = list(hostvars)
+    info = {} if workers is None else {"workers": workers, "version": "v0.7.1", "problems": problems or []}
+    given = {"live": hosts if live is None else live, "server": "atlas1", "url": "http://a:8080", "check": False}
+    return gpustack.verify_summary(
+        {**info, **({"msg": "refused"} if workers is None else {})}, hosts, hostvars, {"gpustack_worker": hosts}, {**given, **settings}
+    )
+
+
+def test_table_of_a_whole_cluster_has_a_row_for_each_worker_and_the_sum():
+    found = verified([worker("atlas2"), worker("atlas1")], {"atlas1": {"ascend_driver_check_npus": WELL}, "atlas2": {}})
+    assert found["lines"] == [
+        "WORKER  ADDRESS   STATE  NPUS  UNWELL  NPU MEMORY",
+        "atlas1  10.0.0.6  ready  8     0       256 GiB",
+        "atlas2  10.0.0.6  ready  8     -       256 GiB",
+        "2 of 2 workers ready, 16 NPUs, GPUStack v0.7.1 at http://a:8080",
+    ]
+    assert (found["told"], found["stats"]["ok"], found["stats"]["npus"]) == ({}, True, 16)
+
+
+def test_columns_stand_below_one_another_also_where_names_are_chinese():
+    found = verified([worker("节点一"), worker("atlas22")], {"atlas22": {}, "x": {"gpustack_worker_name": "节点一"}})
+    assert found["lines"][:3] == [
+        "WORKER   ADDRESS   STATE  NPUS  UNWELL  NPU MEMORY",
+        "atlas22  10.0.0.7  ready  8     -       256 GiB",
+        "节点一   10.0.0.3  ready  8     -       256 GiB",
     ]
 
 
-def test_expected_npus_are_those_found_else_those_that_should_be_there():
+def test_host_that_is_away_is_not_counted_and_its_line_says_why():
+    hostvars = {"atlas1": {}, "atlas2": {"__ascend_driver_check_npu_info": AWAY}, "atlas3": {"ansible_host": "10.0.0.3"}}
+    found = verified([worker("atlas1"), worker("atlas2")], hostvars, live=["atlas1", "atlas2"])
+    assert found["lines"] == [
+        "WORKER  ADDRESS   STATE  NPUS  UNWELL  NPU MEMORY  NOTE",
+        "atlas1  10.0.0.6  ready  8     -       256 GiB",
+        "atlas2  10.0.0.6  away   -     -       -           no way leads to it (No route to host)",
+        "atlas3  10.0.0.3  away   -     -       -           failed earlier in this run",
+        "1 of 3 workers ready, 8 NPUs, GPUStack v0.7.1 at http://a:8080",
+        "Verification found 1 problem on 1 of 3 hosts:",
+        "FAIL [reachable] atlas2: no way leads to it (No route to host). Start it, correct ansible_host or this machine's routes, "
+        "or leave it out with --limit.",
+    ]
+    assert (found["told"], found["stats"]["npus"]) == ({"atlas2": "Told above: reachable"}, 8)
+
+
+def test_npu_in_alarm_is_named_and_the_other_seven_are_not():
+    found = verified([worker("atlas1")], {"atlas1": {"ascend_driver_check_npus": ALARM}})
+    assert found["lines"][:2] + found["lines"][3:] == [
+        "WORKER  ADDRESS   STATE  NPUS  UNWELL  NPU MEMORY  NOTE",
+        "atlas1  10.0.0.6  ready  8     1       256 GiB     NPU 5 health is Alarm",
+        "Verification found 1 problem on 1 of 1 host:",
+        "FAIL [npus] atlas1: 7 of 8 NPUs are usable: NPU 5 health is Alarm (npu-smi info -t health -i 5). Repair it.",
+    ]
+
+
+def test_each_problem_is_its_hosts_and_that_of_the_server_the_servers():
+    problems = ["worker bee: not registered: expected ready with 8 NPUs", "GPUStack stopped answering: refused"]
+    found = verified([worker("atlas1")], {"atlas1": {}, "atlas2": {"gpustack_worker_name": "bee"}}, problems)
+    assert found["told"] == {"atlas2": "Told above: worker", "atlas1": "Told above: server"}
+    assert "FAIL [worker] atlas2: not registered: expected ready with 8 NPUs." in found["lines"]
+    silent = verified(None, {"atlas1": {}, "atlas2": {}})
+    assert silent["lines"][1:] == ["FAIL [server] atlas1: GPUStack could not be asked for its workers: refused."]
+    assert not silent["stats"]["ok"]
+    # With --limit the server is not there to fail.
+    assert list(verified(None, {"atlas2": {}})["told"]) == ["atlas2"]
+
+
+def test_worker_that_is_unfit_is_still_held_against_gpustack():
+    unfit = {"atlas1": {"ascend_driver_check_npus": ALARM}}
+    assert verified([worker("atlas1", "not_ready")], unfit)["told"] == {"atlas1": "Told above: npus, worker"}
+    assert verified([], unfit)["told"] == {"atlas1": "Told above: npus, worker"}
+
+
+def test_check_judges_nothing():
+    found = verified([worker("atlas1", "not_ready")], {"atlas1": {}}, ["worker atlas1: state is not_ready"], check=True)
+    assert len(found["lines"]) == 3
+
+
+def test_expected_npus_are_those_found_else_those_that_should_be_there_and_none_of_hosts_not_to_wait_for():
     hostvars = {"a": {"ascend_driver_check_npus": {"count": 7}}, "b": {"gpustack_worker_name": "bee"}, "s": {}}
-    assert gpustack.expected_workers(["s", "a", "b"], hostvars, {"gpustack_worker": ["a", "b"]}) == {"a": 7, "bee": 8}
+    hostvars |= {"c": {"__gpustack_store": AWAY}, "d": {}, "e": {"ascend_driver_check_npus": ALARM}}
+    workers = {"gpustack_worker": ["a", "b", "c", "d", "e"]}
+    assert gpustack.expected_workers(list(hostvars), hostvars, workers, ["s", "a", "b", "c", "e"]) == {
+        "a": 7,
+        "bee": 8,
+        "c": None,
+        "d": None,
+        "e": None,
+    }

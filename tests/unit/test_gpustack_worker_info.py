@@ -510,7 +510,7 @@ def test_a_redirect_does_not_carry_the_token_elsewhere(server: Server) -> None:
     assert server.asked == ["/version"]
 
 
-@pytest.mark.parametrize("count", ["eight", -1, 8.5, None, True])
+@pytest.mark.parametrize("count", ["eight", -1, 8.5, True])
 def test_a_number_of_npus_that_is_none_is_refused(count: Any) -> None:
     with pytest.raises(ValueError, match=r"expected\['atlas1'\] is .*: expected a number of NPUs\. Correct it\."):
         gpustack_worker_info.npu_counts({"atlas1": count})
@@ -520,3 +520,8 @@ def test_a_number_of_npus_that_is_none_is_refused(count: Any) -> None:
 def test_whether_the_admin_password_is_still_the_first_one(server: Server, users: list[bool], answer: bool | None) -> None:
     server.lists["/v1/users"] = [{"id": 1, "username": "admin", "require_password_change": flag} for flag in users]
     assert client(server.url).admin_must_change_password() is answer
+
+
+def test_worker_without_a_number_is_known_and_not_judged() -> None:
+    found = gpustack_api.compare([], gpustack_worker_info.npu_counts({"atlas1": None, "atlas2": 8}))
+    assert [problem.split(":")[0] for problem in found.problems] == ["worker atlas2"]

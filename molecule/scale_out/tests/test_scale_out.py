@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
 from conftest import HOSTS, inspect, lab, run_playbook
@@ -63,6 +65,7 @@ def test_fifth_server_joins_alone(joined, api):
     run, _before = joined
     assert run.rc == 0, run.output
     assert sorted(run.recap) == ["atlas5"]
+    assert "initial_admin_password" not in run.output, "told by the run that made the server"
     workers = {worker["name"]: worker["state"] for worker in api("workers?perPage=100")["items"]}
     assert workers == dict.fromkeys(HOSTS, "ready")
 
@@ -92,3 +95,35 @@ def events(host, since: str) -> list[tuple[str, int]]:
     lines = host.check_output(words + " --format '{{.Action}} {{.TimeNano}}'").splitlines()
     seen = [(line.rsplit(" ", 1)[0].split(": ")[-1], int(line.rsplit(" ", 1)[1])) for line in lines]
     return [(what, when) for what, when in seen if what in ("start", "healthy")]
+
+
+def test_verify_waits_for_no_host_that_is_off_and_names_an_npu_in_alarm(joined, sudoers, atlas):
+    atlas("atlas3").check_output("npu-sim set health 5 Alarm")
+    lab("stop", "atlas4")
+    try:
+        run = run_playbook("verify", *sudoers)
+    finally:
+        lab("start", "atlas4")
+        atlas("atlas3").check_output("npu-sim reset")
+    assert {name: counts["failed"] for name, counts in run.recap.items()} == {**dict.fromkeys(HOSTS, 0), "atlas3": 1, "atlas4": 1}
+    assert " s left" not in run.output and "UNREACHABLE" not in run.output
+    rows = {line.split()[0]: line for line in run.output.splitlines() if re.match(r"atlas\d +198", line)}
+    assert rows["atlas3"].split()[2:] == ["ready", "8", "1", "256", "GiB", "NPU", "5", "health", "is", "Alarm"]
+    assert rows["atlas4"].split()[2:6] == ["away", "-", "-", "-"]
+    assert "4 of 5 workers ready, 32 NPUs" in run.output
+    told = [line for line in run.output.splitlines() if line.startswith("FAIL ")]
+    assert [line.split(": ")[:2] for line in told] == [
+        ["FAIL [npus] atlas3", "7 of 8 NPUs are usable"],
+        ["FAIL [reachable] atlas4", told[1].split(": ")[1]],
+    ]
+
+
+def test_wait_shows_that_it_goes_on_and_ends_in_the_hosts_own_failure(joined, sudoers, atlas, api):
+    atlas("atlas5").check_output("docker stop gpustack")
+    (number,) = [worker["id"] for worker in api("workers?perPage=100")["items"] if worker["name"] == "atlas5"]
+    api(f"workers/{number}", "DELETE")
+    run = run_playbook("verify", *sudoers, variables={"gpustack_wait": 25})
+    steps = re.findall(r"Wait until all workers are ready with their NPUs; (\d) of (\d) so far, (\d+) s left", run.output)
+    assert [step[:2] for step in steps] == [("4", "5")] * 2 and int(steps[0][2]) > int(steps[1][2])
+    assert "FAIL [worker] atlas5: not registered: expected ready with 8 NPUs." in run.output
+    assert {name: counts["failed"] for name, counts in run.recap.items()} == {**dict.fromkeys(HOSTS, 0), "atlas5": 1}

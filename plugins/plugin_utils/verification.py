@@ -1,0 +1,121 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What GPUStack says of its workers beside what the hosts say of themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import addresses, setting
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.connections import connection_problem
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.store import DEAD_STORE_REMEDY, dead_store
+
+FAILED_BEFORE = "failed earlier in this run"
+NO_HOST: dict = {}
+
+
+@dataclass
+class Seen:
+    """One host: what to know of it besides GPUStack's own record."""
+
+    name: str
+    address: str
+    # Why it takes no part: it was not reached, or it failed before
+    away: str = ""
+    # Why the host itself is not fit to work, a sentence each
+    unfit: list[str] = field(default_factory=list)
+    # Its NPUs that are listed and not used, such as `NPU 5 Alarm`; None where nobody looked
+    unwell: list[str] | None = None
+    findings: list[dict] = field(default_factory=list)
+
+
+def finding(check: str, result: str, message: str, remedy: str = "") -> dict:
+    return {"check": check, "result": result, "message": message.rstrip("."), "remedy": remedy}
+
+
+def seen(host: str, hostvars: Any, live: list[str]) -> Seen:
+    """live: the hosts that have not failed in this run."""
+    npus = setting(hostvars, host, "ascend_driver_check_npus", NO_HOST) or NO_HOST
+    found = Seen(setting(hostvars, host, "gpustack_worker_name", host), addresses([host], hostvars)[0])
+    found.unwell, found.unfit = npus.get("unwell"), npus.get("problems") or []
+    answers = [setting(hostvars, host, fact, NO_HOST) or NO_HOST for fact in ("__ascend_driver_check_npu_info", "__gpustack_store")]
+    silent = next((answer for answer in answers if answer.get("unreached") or answer.get("unreachable")), None)
+    if silent:
+        check, message, remedy = connection_problem(str(silent.get("msg") or ""), bool(silent.get("password_given")))
+        found.away = message
+        found.findings.append(finding(check, "fail", message, remedy))
+    elif host not in live:
+        found.away = FAILED_BEFORE
+    store = answers[1].get("store") or {}
+    if store and store.get("answers") is False:
+        found.findings.append(finding("store", "fail", dead_store(store["path"], store["source"], store["error"]), DEAD_STORE_REMEDY))
+    found.findings += [finding("npus", "fail", problem) for problem in found.unfit]
+    return found
+
+
+def expected_npus(host: str, hostvars: Any, live: list[str]) -> int | None:
+    """How many NPUs a worker must have in GPUStack: as many as were found, else as many as it should have. None, where GPUStack can't have
+    it right: of a host that is away nothing is known, and one that is unfit itself is told as such."""
+    known = seen(host, hostvars, live)
+    if known.away or known.unfit:
+        return None
+    npus = setting(hostvars, host, "ascend_driver_check_npus", NO_HOST) or NO_HOST
+    return int(npus.get("count", setting(hostvars, host, "ascend_driver_check_expected_npus", 8)))
+
+
+def findings(info: dict, hosts: dict[str, Seen], workers: dict[str, Seen], server: str) -> list[tuple[str, dict]]:
+    """All that is wrong, as (host, finding). What is the server's is told of the first host, where this run leaves the server out."""
+    found = [(host, item) for host, known in hosts.items() for item in known.findings]
+    blamed = server if server in hosts else next(iter(hosts))
+    if "workers" in info:
+        records = {worker["name"]: worker for worker in info["workers"]}
+        found += [(host, item) for host, known in workers.items() if known.unfit for item in _unready(known, records.get(known.name))]
+    elif not hosts[blamed].away:
+        text = f"GPUStack could not be asked for its workers: {info.get('msg') or 'no answer'}"
+        found.append((blamed, finding("server", "fail", text)))
+    for problem in info.get("problems") or []:
+        # Those of a worker begin with its name.
+        own = [host for host, known in workers.items() if problem.startswith(f"worker {known.name}: ")]
+        found.append(
+            (own[0], finding("worker", "fail", problem.split(": ", 1)[1])) if own else (blamed, finding("server", "fail", problem))
+        )
+    return found
+
+
+def _unready(known: Seen, worker: dict | None) -> list[dict]:
+    """What is wrong in GPUStack with a host that was not waited for."""
+    if known.away:
+        return []
+    if worker is None:
+        return [finding("worker", "fail", "GPUStack does not know it")]
+    return [finding("worker", "fail", f"GPUStack has it as {worker['state']}")] if worker["state"] != "ready" else []
+
+
+def present(info: dict, workers: dict[str, Seen]) -> list[dict]:
+    """GPUStack's records of the hosts that are not away."""
+    away = {known.name for known in workers.values() if known.away}
+    return [worker for worker in info.get("workers", []) if worker["name"] not in away]
+
+
+def worker_rows(workers: list[dict], hosts: dict[str, Seen]) -> list[tuple[str, ...]]:
+    """A row for each worker that GPUStack knows, and for each host that is away; a note only where one has something to note."""
+    by_name = {known.name: known for known in hosts.values()}
+    away = [known for known in hosts.values() if known.away and known.name not in {worker["name"] for worker in workers}]
+    rows: list[tuple[str, ...]] = [(known.name, known.address, "away", "-", "-", "-", known.away) for known in away]
+    for worker in workers:
+        known = by_name.get(worker["name"]) or Seen(worker["name"], worker["ip"])
+        unwell = "-" if known.unwell is None else str(len(known.unwell))
+        memory = sum(npu["memory_total_bytes"] or 0 for npu in worker["npus"]) // 2**30
+        numbers = ("-", "-", "-") if known.away else (str(worker["npu_count"]), unwell, f"{memory} GiB")
+        note = known.away or ", ".join(text.split(" (")[0] for text in known.unwell or [])
+        rows.append((worker["name"], worker["ip"], "away" if known.away else worker["state"], *numbers, note))
+    rows = [("WORKER", "ADDRESS", "STATE", "NPUS", "UNWELL", "NPU MEMORY", "NOTE"), *sorted(rows)]
+    return rows if any(row[-1] for row in rows[1:]) else [row[:-1] for row in rows]
+
+
+def sum_line(info: dict, workers: dict[str, Seen], url: str) -> str:
+    there = present(info, workers)
+    ready, npus = sum(worker["state"] == "ready" for worker in there), sum(worker["npu_count"] for worker in there)
+    total = len({worker["name"] for worker in info["workers"]} | {known.name for known in workers.values() if known.away})
+    return f"{ready} of {total} workers ready, {npus} NPUs, GPUStack {info['version']} at {url}"
