@@ -14,7 +14,8 @@ PASSWORD = "sudo-9f2c"
 
 def sudo_only(host, rule: str) -> None:
     """Only the user ops may log in, and become root as the rule says."""
-    host.check_output("useradd --create-home ops && mv /root/.ssh /home/ops/.ssh && chown -R ops /home/ops/.ssh")
+    host.check_output("useradd --create-home ops && cp -r /root/.ssh /home/ops/ && chown -R ops /home/ops/.ssh")
+    host.check_output("sed -i 's/^PermitRootLogin .*/PermitRootLogin no/' /etc/ssh/sshd_config.d/lab.conf && systemctl restart ssh")
     host.check_output(f"echo ops:{PASSWORD} | chpasswd && echo 'ops ALL=(ALL) {rule}' >/etc/sudoers.d/ops")
 
 
