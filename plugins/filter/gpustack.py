@@ -214,20 +214,6 @@ def _names_worker(model: dict, worker: str) -> bool:
     return worker in (model.get("worker_selector") or {}).values()
 
 
-def run_failure(result: dict, host: str, container: str, wait: int, log: dict, secrets: dict) -> str:
-    """Why the container did not come to life, with the end of its log, without the secrets it was given."""
-    end = f"{log.get('stdout', '')}\n{log.get('stderr', '')}".strip()
-    why = str(result.get("msg", "No answer")).rstrip(".")
-    text = (
-        f"{host}: the container {container} is not healthy; it has {wait} s to become so. {why}. "
-        f"See `docker logs {container}` on the host; raise gpustack_wait if it only needs longer. The end of its log:\n{end}"
-    )
-    for secret in secrets.values():
-        if secret:
-            text = text.replace(str(secret), HIDDEN)
-    return text
-
-
 def expected_workers(hosts: list[str], hostvars: Any, groups: dict, live: list[str]) -> dict:
     """How many NPUs each worker among the hosts must have in GPUStack; None where that is not to be waited for."""
     return {
@@ -270,7 +256,6 @@ class FilterModule:
                 with_no_proxy,
                 node_plan,
                 rename_problems,
-                run_failure,
                 expected_workers,
                 verify_summary,
             )

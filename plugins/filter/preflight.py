@@ -48,6 +48,8 @@ CHECKS = (
     "hccn_gateway",
     "hccn_tls",
     "docker",
+    "python",
+    "image",
     "docker_settings",
     "services",
     "space",
@@ -76,6 +78,9 @@ KEPT_PROBLEMS = (
     ("mount", "__nfs_client_problems"),
     ("docker_settings", "__docker_swarm_problems"),
     ("services", "__vllm_stack_problems"),
+    ("variables", "__gpustack_setting_problems"),
+    ("image", "__gpustack_image_problems"),
+    ("image", "__vllm_stack_image_problems"),
 )
 # Checks of what is no single host's: to leave hosts out mends neither
 COMMON_CHECKS = ("ansible", "inventory", "services")
@@ -142,7 +147,7 @@ def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
     findings = []
     if expect["worker"]:
         findings += _npu_findings(npu, expect) + _network(npu, expect)
-    for check in (_docker, _chain, _space, _ports, _holders, _clock, _store, _data, _address):
+    for check in (_docker, _python, _chain, _space, _ports, _holders, _clock, _store, _data, _address):
         findings += check(host, expect)
     return [item for item in findings if item["check"] not in expect["skip"]]
 
@@ -308,6 +313,18 @@ def _docker(host: dict, expect: dict) -> list[dict]:
         text = f"Docker Engine is {docker['server_version']}; expected 20.10.10 or newer, which GPUStack's image needs"
         return [finding("docker", "fail", text, "Upgrade it.")]
     return [finding("docker", "pass")]
+
+
+def _python(host: dict, expect: dict) -> list[dict]:
+    # The role installs the distribution's package; the playbooks of a Swarm need none.
+    if not expect["node"] or expect["cluster"] == "swarm" or host.get("python_requests", True) or host["python_packaged"]:
+        return [finding("python", "pass")]
+    text = (
+        f"the Python that Ansible uses there ({host['python']}) has no requests, and the distribution's package is for another; expected it"
+    )
+    return [
+        finding("python", "fail", text, "Set ansible_python_interpreter: /usr/bin/python3 for it, or install requests for that Python.")
+    ]
 
 
 def _chain(host: dict, expect: dict) -> list[dict]:

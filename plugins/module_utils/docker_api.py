@@ -10,7 +10,8 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from typing import Any, Callable
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Callable
 
 SOCKET = "/var/run/docker.sock"
 
@@ -40,11 +41,11 @@ class _Connection(http.client.HTTPConnection):
 def api(timeout: float, path: str = SOCKET) -> Api:
     """A function that asks the engine; each question may take that many seconds."""
 
-    def ask(method: str, where: str, body: dict[str, Any] | None = None) -> Any:
+    def ask(method: str, where: str, body: dict[str, Any] | None = None, headers: dict[str, str] | None = None) -> Any:
         connection = _Connection(path, timeout)
         try:
             data = None if body is None else json.dumps(body)
-            connection.request(method, where, data, {"Content-Type": "application/json"})
+            connection.request(method, where, data, {"Content-Type": "application/json", **(headers or {})})
             response = connection.getresponse()
             return _answer(response.status, response.read())
         except (OSError, http.client.HTTPException) as error:
@@ -53,6 +54,21 @@ def api(timeout: float, path: str = SOCKET) -> Api:
             connection.close()
 
     return ask
+
+
+def messages(timeout: float, where: str, body: BinaryIO | None, headers: dict[str, str], path: str = SOCKET) -> Iterator[dict[str, Any]]:
+    """What the engine says, line by line, while it does what was posted; each line, and each part of the body, may take so many seconds."""
+    connection = _Connection(path, timeout)
+    try:
+        connection.request("POST", where, body, headers)
+        response = connection.getresponse()
+        if response.status >= 400:
+            _answer(response.status, response.read())
+        yield from (json.loads(line) for line in response if line.strip())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise ApiError(f"Docker Engine does not answer at {path} ({error})") from None
+    finally:
+        connection.close()
 
 
 def _answer(status: int, text: bytes) -> Any:

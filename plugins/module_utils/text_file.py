@@ -5,7 +5,32 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
+from collections.abc import Iterator
+
+_CAUSES = (
+    ((errno.ENOSPC, errno.EDQUOT), "expected room on its disk. Make room (df -h)"),
+    ((errno.EROFS,), "expected a writable file system. See why the kernel made it read-only (dmesg)"),
+    ((errno.EACCES, errno.EPERM), "expected to run as root on a writable file system. Set ansible_become: true"),
+)
+
+
+def refusal(error: OSError) -> str:
+    """What was expected of a file, and what helps, by the error's number; nothing is guessed of another one."""
+    return next((told for numbers, told in _CAUSES if error.errno in numbers), "expected it to work. See to what the error names")
+
+
+@contextlib.contextmanager
+def alone(directory: str) -> Iterator[None]:
+    """Of several runs at the same time, one writes into a directory after the other."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write(path: str, text: str | None) -> None:
@@ -18,10 +43,11 @@ def write(path: str, text: str | None) -> None:
     os.makedirs(directory, mode=0o755, exist_ok=True)
     # A fixed name, which the next run overwrites, and which no program takes for one of its files.
     draft = os.path.join(directory, f".{name}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
-        os.fchmod(stream.fileno(), 0o644)
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(draft, path)
+    with alone(directory):
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
+            os.fchmod(stream.fileno(), 0o644)
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(draft, path)

@@ -364,7 +364,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except OSError as error:
         found = f"{error.filename} can't be read or written ({error.strerror})"
-        module.fail_json(msg=f"{found}; expected to run as root on a writable file system. Use become.")
+        module.fail_json(msg=f"{found}; {text_file.refusal(error)}.")
     module.exit_json(**result)
 
 

@@ -97,6 +97,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_config_file as config_file
+from ansible_collections.ascend.gpustack.plugins.module_utils import text_file
 
 ROOT = (0, 0)
 MODE = 0o600
@@ -130,18 +131,19 @@ def access_line(path: str, owner: tuple[int, int]) -> str:
 def write(module: AnsibleModule, path: str, text: str, owner: tuple[int, int]) -> None:
     directory = os.path.dirname(path)
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    # A fixed name: what a killed run left is overwritten by the next one. 0600 from its first byte.
-    draft = os.path.join(directory, f".{os.path.basename(path)}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, MODE)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        os.fchmod(stream.fileno(), MODE)
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    # atomic_move gives the new file the mode of the old one, or of the umask.
-    repair_access(path, owner)
-    module.atomic_move(draft, path)
-    repair_access(path, owner)
+    with text_file.alone(directory):
+        # A fixed name: what a killed run left is overwritten by the next one. 0600 from its first byte.
+        draft = os.path.join(directory, f".{os.path.basename(path)}.new")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, MODE)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            os.fchmod(stream.fileno(), MODE)
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # atomic_move gives the new file the mode of the old one, or of the umask.
+        repair_access(path, owner)
+        module.atomic_move(draft, path)
+        repair_access(path, owner)
     handle = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -210,10 +212,7 @@ def main(owner: tuple[int, int] = ROOT) -> None:
     except config_file.ConfigError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
-        module.fail_json(
-            msg=f"{module.params['path']} can't be written ({error.strerror}: {error.filename}): expected to run as"
-            " root on a writable file system. Use become, or choose another path."
-        )
+        module.fail_json(msg=f"{module.params['path']} can't be written ({error.strerror}: {error.filename}); {text_file.refusal(error)}.")
     module.exit_json(**result)
 
 

@@ -161,6 +161,15 @@ python_requests:
   description: Whether the Python that runs this module has what Ansible's Docker modules need of C(requests).
   returned: unless O(store_only) is set
   type: bool
+python:
+  description: The Python that runs this module.
+  returned: unless O(store_only) is set
+  type: str
+  sample: /usr/bin/python3.9
+python_packaged:
+  description: Whether that is the Python that the distribution's packages are for.
+  returned: unless O(store_only) is set
+  type: bool
 container:
   description: The container O(container), null when there is none.
   returned: unless O(store_only) is set
@@ -409,6 +418,7 @@ resolved:
 
 import os
 import platform
+import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -426,6 +436,7 @@ class Places:
     dev: str = "/dev"
     docker_pid: str = "/var/run/docker.pid"
     docker_config: str = "/etc/docker/daemon.json"
+    python: str = "/usr/bin/python3"
 
 
 def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Places) -> dict[str, Any]:
@@ -450,6 +461,9 @@ def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Place
         "root": os.geteuid() == 0,
         "docker": {**asdict(engine), "root_free_mb": root.free_mb if root else None},
         "python_requests": host_facts.python_requests(),
+        "python": sys.executable,
+        # A virtual environment's is the same program, and has packages of its own.
+        "python_packaged": sys.prefix == "/usr" and os.path.realpath(sys.executable) == os.path.realpath(places.python),
         **_of_containers(parameters, engine, containers, runner, places),
         "image": _image(runner, parameters["image"], engine, timeout),
         "data": _data(runner, parameters["data_volume"], engine, store, places.proc, timeout),

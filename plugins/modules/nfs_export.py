@@ -403,9 +403,7 @@ def main(places: Places | None = None) -> None:
     except RefusalError as refusal:
         module.fail_json(msg=str(refusal), problems=refusal.problems, notes=refusal.notes)
     except OSError as error:
-        problem = (
-            f"{error.filename} can't be read or written ({error.strerror}): expected to run as root on a writable file system. Use become."
-        )
+        problem = f"{error.filename} can't be read or written ({error.strerror}); {text_file.refusal(error)}."
         module.fail_json(msg=problem, problems=[problem], notes=[])
     module.exit_json(**result)
 

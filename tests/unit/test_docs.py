@@ -12,6 +12,7 @@ from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.ascend.gpustack.plugins.filter import preflight, values
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import connections, rules
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import SWARM_PORTS, firewall_access
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
@@ -24,7 +25,7 @@ ROLES = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
 GROUPS = {"gpustack_server", "gpustack_worker", "gpustack_store", "docker_swarm_manager", "docker_swarm_worker"}
 FAMILIES = "|".join(values.FAMILIES)
 ARTIFACTS = {"ascend_driver_check", "ascend_driver_check_report", "gpustack_cluster", "vllm_stack"}
-FILTERS = ["gpustack", "nfs", "preflight", "reset", "values", "vllm_gateway", "vllm_stack"]
+FILTERS = ["container", "gpustack", "image", "nfs", "preflight", "reset", "values", "vllm_gateway", "vllm_stack"]
 PYTHON_TYPES = {"bool": bool, "int": int, "str": str, "path": str, "list": list, "dict": dict}
 
 
@@ -209,6 +210,18 @@ def test_example_inventory_holds_the_five_servers_of_the_guides():
     assert hosts == {f"atlas{number}": f"172.16.33.{105 + number}" for number in range(1, 6)}
     assert [host.name for host in inventory.get_hosts("gpustack_server")] == ["atlas1"]
     assert set(inventory.groups) == GROUPS | {"all", "ungrouped"}
+
+
+def test_example_opens_no_port_of_the_swarm_on_any_host():
+    inventory = InventoryManager(loader=DataLoader(), sources=[str(EXAMPLE / "hosts.yml")])
+    groups = inventory.get_groups_dict()
+    variables = yaml.safe_load((EXAMPLE / "group_vars/all.yml").read_text())
+    hostvars = {host.name: {**variables, **host.vars} for host in inventory.get_hosts()}
+    opened = {
+        port for host in hostvars for service in firewall_access(host, hostvars, groups, "nfs")["services"] for port in service["ports"]
+    }
+    assert "8080/tcp" in opened
+    assert not opened & {"8000/tcp", "8404/tcp", "2377/tcp", "8001/tcp", *SWARM_PORTS}
 
 
 def filters() -> list[tuple[str, object]]:

@@ -1,0 +1,191 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gpustack_container
+short_description: Run a GPUStack container, and wait until it is healthy
+version_added: 0.2.0
+description:
+  - Has M(community.docker.docker_container) make, start or restart the container, waits for its health, and shows every now and then
+    how it stands.
+  - Ends at once when the container is healthy, has ended for good, or has ended several times, and says why.
+author:
+  - ascend.gpustack contributors (@ascend-gpustack)
+extends_documentation_fragment:
+  - ascend.gpustack.attributes.group
+attributes:
+  check_mode:
+    description: Whether it can run in check mode.
+    support: none
+  diff_mode:
+    description: Whether it returns what changed.
+    support: none
+options:
+  name:
+    description: The container's name.
+    type: str
+    required: true
+  definition:
+    description: The container, as M(community.docker.docker_container) takes it. Read by the task alone, before it waits.
+    type: dict
+    default: {}
+  timeout:
+    description: Seconds until the container has to be healthy. Read by the task alone.
+    type: int
+    default: 300
+  wait:
+    description: Seconds to wait for its health in one call. Called as a task, the calls are repeated.
+    type: int
+    default: 5
+  known:
+    description: The RV(known) of an earlier call.
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Run a container and wait until it is healthy
+  ascend.gpustack.gpustack_container:
+    name: gpustack
+    definition:
+      name: gpustack
+      image: gpustack/gpustack:v0.7.1-npu
+      state: started
+    timeout: 300
+"""
+
+RETURN = r"""
+healthy:
+  description: Whether it is healthy.
+  returned: success
+  type: bool
+finished:
+  description: Whether waiting has come to its end.
+  returned: success
+  type: bool
+progress:
+  description: How it stands.
+  returned: success
+  type: str
+  sample: running, starting
+kind:
+  description:
+    - Why it is not healthy; V(setting), V(database), V(disk), V(port), V(token), V(store), V(memory), V(ended), V(engine), V(gone),
+      V(paused) or V(time).
+  returned: when it is not healthy
+  type: str
+detail:
+  description: The same in the words of GPUStack or Docker.
+  returned: when it is not healthy
+  type: str
+log:
+  description: The end of its log. It may hold secrets.
+  returned: when it is not healthy
+  type: str
+known:
+  description: What a later call is to know.
+  returned: success
+  type: dict
+"""
+
+import time
+from typing import Any, Callable
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli, gpustack_causes
+from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
+
+POLL = 1.0
+COMMAND_LIMIT = 20.0
+# One that ends so often while it is waited for does not come to life.
+ENDS = 3
+# As long as a restart of Docker takes
+ENGINE_LIMIT = 30.0
+TAIL = 20
+
+
+def look(runner: Runner, name: str) -> dict[str, Any] | None:
+    """Docker's description of the container, None without one; DockerError where Docker does not answer."""
+    argv = ["docker", "container", "inspect", name]
+    result = runner(argv, COMMAND_LIMIT)
+    if "no such container" in result.stderr.lower():
+        return None
+    return docker_cli.ask(lambda _argv, _timeout: result, argv, COMMAND_LIMIT)[0]
+
+
+def verdict(container: dict[str, Any] | None, restarts: int) -> tuple[str, str]:
+    """(healthy, finished or going, how it stands)"""
+    if container is None:
+        return "finished", "gone"
+    state = container["State"]
+    status, health = state.get("Status", "unknown"), (state.get("Health") or {}).get("Status")
+    ended = container.get("RestartCount", 0) - restarts
+    told = f"{status}{', ' + health if health else ''}{f', ended {ended} times' if ended > 0 else ''}"
+    if status == "running" and health in (None, "healthy"):
+        return "healthy", told
+    if status in ("exited", "dead", "created", "paused", "removing") or ended >= ENDS:
+        return "finished", told
+    return "going", told
+
+
+def why(runner: Runner, name: str, container: dict[str, Any] | None, since: str) -> dict[str, Any]:
+    if container is None:
+        return {"kind": "gone", "detail": "there is no such container any more", "log": ""}
+    state = container["State"]
+    if state.get("Status") == "paused":
+        return {"kind": "paused", "detail": "it is paused", "log": ""}
+    logged = runner(["docker", "logs", "--since", since, "--tail", "200", name], COMMAND_LIMIT)
+    text = f"{logged.stdout}\n{logged.stderr}".strip()
+    filters = ["--filter", f"container={container['Id']}", "--filter", "event=die", "--filter", "event=oom"]
+    now = f"{time.time():.3f}"
+    events = runner(["docker", "events", "--since", since, "--until", now, *filters, "--format", "{{json .}}"], COMMAND_LIMIT)
+    codes = gpustack_causes.ends(events.stdout)
+    if not codes and not state.get("Running"):
+        codes = [-1 if state.get("OOMKilled") else int(state.get("ExitCode") or 0)]
+    cause = gpustack_causes.find(text, codes, bool(state.get("Running")))
+    detail = f"{cause.detail}; its last words: {gpustack_causes.last_line(text) or 'none'}" if cause.kind == "ended" else cause.detail
+    return {"kind": cause.kind, "detail": state.get("Error") or detail, "log": "\n".join(text.splitlines()[-TAIL:])}
+
+
+def gather(parameters: dict[str, Any], runner: Runner, clock: Callable[[], float], sleep: Callable[[float], None]) -> dict[str, Any]:
+    name, known, began = parameters["name"], dict(parameters["known"]), clock()
+    silent = None
+    while True:
+        try:
+            container = look(runner, name)
+            silent = None
+        except docker_cli.DockerError as error:
+            silent = silent if silent is not None else clock()
+            if clock() - silent >= ENGINE_LIMIT:
+                told = {"kind": "engine", "detail": str(error), "log": ""}
+                return {"healthy": False, "finished": True, "progress": "Docker does not answer", "known": known, **told}
+            sleep(POLL)
+            continue
+        if container and not known:
+            known = {"since": container["State"]["StartedAt"], "restarts": container.get("RestartCount", 0)}
+        stand, told = verdict(container, known.get("restarts", 0))
+        answer = {"healthy": stand == "healthy", "finished": stand != "going", "progress": told, "known": known}
+        if stand == "healthy":
+            return answer
+        if answer["finished"] or clock() - began >= parameters["wait"]:
+            return {**answer, **why(runner, name, container, known.get("since", ""))}
+        sleep(POLL)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "definition": {"type": "dict", "default": {}},
+            "timeout": {"type": "int", "default": 300},
+            "wait": {"type": "int", "default": 5},
+            "known": {"type": "dict", "default": {}},
+        },
+    )
+    module.exit_json(changed=False, **gather(module.params, run, time.monotonic, time.sleep))
+
+
+if __name__ == "__main__":
+    main()

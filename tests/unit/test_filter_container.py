@@ -1,0 +1,94 @@
+"""Each cause for which a container does not run has a sentence and a remedy of its own."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.ascend.gpustack.plugins.filter import container
+
+NODE = {
+    "host": "atlas1",
+    "container": "gpustack",
+    "role": "server",
+    "wait": 300,
+    "python": "/usr/bin/python3.9",
+    "data_volume": "gpustack-data",
+    "backup_dir": "/var/lib/gpustack-backup",
+}
+
+
+def told(**result) -> str:
+    return container.run_failure(result, NODE, {})
+
+
+@pytest.mark.parametrize(
+    "message, words",
+    [
+        (
+            "Error creating container: 409 Client Error for http+docker://localhost/v1.45/containers/create: Conflict (The name is in use)",
+            "was changed by someone else at the same time",
+        ),
+        (
+            "Failed to import the required Python library (requests) on localhost's Python /opt/py/bin/python3.",
+            "ansible_python_interpreter",
+        ),
+        (
+            "Error connecting: Error while fetching server API version: ('Connection aborted.', FileNotFoundError(2))",
+            "systemctl start docker",
+        ),
+        ("Unsupported parameters for (community.docker.docker_container) module: x", "Correct gpustack_container_options"),
+        (
+            "Failed to convert memory to bytes: human_to_bytes() can't interpret following string: lots",
+            "Correct gpustack_container_options",
+        ),
+        ("argument 'ulimits' is of type str and we were unable to convert to list", "Correct gpustack_container_options"),
+        ("Error starting container: 500 Server Error: write /x: no space left on device", "Make room: docker system df"),
+        ("Error starting container: 500 Server Error: driver failed", "Docker refuses the container gpustack (Error starting container"),
+    ],
+)
+def test_refusal_of_docker_is_named_and_is_no_question_of_time(message, words):
+    text = told(msg=message, kind="docker")
+    assert text.startswith("atlas1: ") and words in text
+    assert "gpustack_wait" not in text
+
+
+@pytest.mark.parametrize(
+    "kind, words",
+    [
+        ("database", "ls -l /var/lib/gpustack-backup"),
+        ("setting", "Correct gpustack_server_config."),
+        ("token", "Run the playbook workers"),
+        ("store", "Run the playbook storage"),
+        ("memory", "Raise memory in gpustack_container_options"),
+        ("paused", "docker unpause gpustack"),
+        ("gone", "Someone else removed it"),
+        ("ended", "does not stay up"),
+        ("engine", "journalctl -u docker"),
+    ],
+)
+def test_end_of_a_container_is_named_and_is_no_question_of_time(kind, words):
+    text = told(kind=kind, detail="its own words", log="the log")
+    assert words in text and "gpustack_wait" not in text
+    assert text.endswith("\nThe end of `docker logs gpustack`:\nthe log")
+
+
+def test_taken_port_is_named_with_the_command_that_shows_by_whom():
+    text = told(kind="port", detail="error while attempting to bind on address ('0.0.0.0', 8080): address already in use")
+    assert "ss -ltnp 'sport = :8080'" in text
+
+
+def test_more_time_is_the_remedy_where_nothing_else_is_known():
+    assert told(kind="time", detail="its log names no error") == (
+        "atlas1: the container gpustack is not healthy after 300 s, and its log names no error; expected it healthy. "
+        "Raise gpustack_wait if it only needs longer."
+    )
+
+
+def test_log_of_a_failed_start_is_shown_without_secrets():
+    text = container.run_failure({"kind": "time", "detail": "x", "log": "token 0123abcd"}, NODE, {"token": "0123abcd", "x": None})
+    assert "0123abcd" not in text and "token ***" in text
+
+
+def test_address_at_which_nothing_on_the_host_asks_is_refused():
+    (text,) = container.setting_problems({"host": "10.0.0.1"}, "gpustack_server_config")
+    assert text.startswith("gpustack_server_config has host: 10.0.0.1") and "Remove host" in text
+    assert container.setting_problems({"host": "0.0.0.0"}, "x") == container.setting_problems({}, "x") == []
