@@ -106,11 +106,12 @@ def check(**variables) -> Run:
 
 @dataclass(frozen=True)
 class Story:
-    """The states of the hosts before, after the check and after the run, and both runs."""
+    """The states of the hosts before, after the check and after the run, both runs, and one of a worker that has no server yet."""
 
     empty: dict[str, State]
     checked: dict[str, State]
     deployed: dict[str, State]
+    alone: Run
     check: Run
     run: Run
 
@@ -121,16 +122,23 @@ def story(atlas) -> Story:
         atlas(name).check_output(f"touch {MARKER}")
     atlas("atlas2").check_output("npu-sim set missing 3")
     empty = {name: read_state(atlas(name)) for name in NAMES}
+    alone = run_playbook("workers", "--limit", "atlas2", variables={**VARIABLES, "gpustack_wait": 1})
     first = check()
     checked = {name: read_state(atlas(name)) for name in NAMES}
     run = site(variables=VARIABLES)
-    return Story(empty, checked, {name: read_state(atlas(name)) for name in NAMES}, first, run)
+    return Story(empty, checked, {name: read_state(atlas(name)) for name in NAMES}, alone, first, run)
 
 
 def test_hosts_start_without_what_the_roles_bring(story):
     for state in story.empty.values():
         assert "package python3-requests" not in state.objects
         assert state.services["firewalld"].split()[:2] == ["active", "enabled"]
+
+
+def test_refusal_of_a_task_that_hides_its_result_is_read_on_every_ansible(story):
+    assert story.alone.rc == 2
+    assert "atlas1: the cluster token cannot be read: there is no container gpustack on this host" in story.alone.text
+    assert "censored" not in story.alone.output
 
 
 def test_check_changes_nothing(story):
