@@ -27,7 +27,7 @@ INVENTORIES = {
 
 @pytest.fixture(scope="module")
 def ansible(tmp_path_factory):
-    """A function that runs a command in the folder with the inventories, without the checkout's settings; gives its status and its output."""
+    """A function that runs a command in that folder without the checkout's settings; gives its status and its output."""
     folder = tmp_path_factory.mktemp("empty")
     for name, text in INVENTORIES.items():
         (folder / name).write_text(text)
