@@ -13,12 +13,10 @@ import re
 from collections import Counter, defaultdict
 from typing import Any
 
-from ansible.release import __version__ as ansible_core
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import addresses, firewall_access, listening_ports
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import setting as _setting
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.connections import connection_problem
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.controller import ansible_problem
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.data import SHARED_REMEDY, clones, shared_data
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight_report import report_lines, shown, told_above, way_out
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.store import DEAD_STORE_REMEDY, dead_store
@@ -83,7 +81,7 @@ KEPT_PROBLEMS = (
     ("image", "__vllm_stack_image_problems"),
 )
 # Checks of what is no single host's: to leave hosts out mends neither
-COMMON_CHECKS = ("ansible", "inventory", "services")
+COMMON_CHECKS = ("inventory", "services")
 # Who uses the NPUs in each kind of cluster
 USERS = {"gpustack": "GPUStack", "swarm": "the stack of vLLM"}
 
@@ -571,7 +569,6 @@ def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: d
         for host in hosts
         for problem in _setting(hostvars, host, fact, [])
     ]
-    found += [(host, item) for host in hosts for item in judged("ansible", list(filter(None, [ansible_problem(ansible_core)])))]
     found += firewall_findings(hosts, hostvars, groups) + inventory_findings(hosts, groups, hostvars, settings)
     found += worker_findings(hosts, hostvars, settings["multi_node"])
     found += _same_hostnames(hosts, hostvars)

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
+from ansible.release import __version__ as ansible_core
 from ansible_collections.ascend.gpustack.plugins.filter.preflight import CHECKS, finding
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster, rules
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.controller import ansible_problem
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import Given, Unknown
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight_report import report_lines, told_above
 
@@ -24,7 +26,7 @@ FACTS = ("ascend_driver_check_report", "ascend_driver_check_summary", "ascend_dr
 ALIKE = 0.92
 # What other hosts use of a host, whether it is in the run or not
 SHARED = ("gpustack_address", "gpustack_worker_name")
-SKIPPABLE = tuple(check for check in CHECKS if check != "variables")
+SKIPPABLE = tuple(check for check in CHECKS if check not in ("ansible", "variables"))
 
 Problem = tuple[str, dict]
 
@@ -32,6 +34,9 @@ Problem = tuple[str, dict]
 def value_problems(hosts: list[str], hostvars: Any, groups: dict, roles: str) -> dict:
     """What is wrong with the variables of the hosts in the run, of the server and of the store's host: `report`, lines to read; `told`, by
     host, what each fails with; `stats` for programs; and `hosts`, who was judged."""
+    too_old = ansible_problem(ansible_core)
+    if too_old:
+        return _result(hosts, [(host, finding("ansible", "fail", *too_old)) for host in hosts])
     given, known = Given(hostvars, roles), role_rules(roles)
     whole = [*hosts, *(host for host in _vital(groups) if host not in hosts)]
     others = [host for host in cluster.members(groups, *cluster.GROUPS) if host not in whole]

@@ -18,6 +18,9 @@ atlas1 ansible_host=127.0.0.1 ansible_port=1
 
 [gpustack_worker]
 atlas1
+
+[all:vars]
+gpustack_store_type=external
 """
 INVENTORIES = {
     "hosts.ini": f"{NEEDED}\n[gpustack_store]\n\n[docker_swarm_manager]\n\n[docker_swarm_worker]\n",
@@ -54,14 +57,13 @@ def ansible(tmp_path_factory):
 def preflight(ansible) -> str:
     rc, output = ansible("ansible-playbook", "-i", "hosts.ini", "ascend.gpustack.preflight")
     assert rc == 2
-    assert "FAIL [reachable] atlas1:" in output
     return output
 
 
 def test_preflight_says_its_findings_and_no_warning(ansible):
     output = preflight(ansible)
+    assert "\nFAIL [reachable] atlas1:" in output
     assert "WARNING" not in output
-    assert "[ansible]" not in output
 
 
 @pytest.mark.parametrize("inventory, names", [("hosts.ini", ("site", "swarm", "reset")), ("few.ini", ("site", "reset"))])

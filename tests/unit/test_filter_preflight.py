@@ -6,7 +6,6 @@ import copy
 
 import pytest
 from ansible_collections.ascend.gpustack.plugins.filter import preflight
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.controller import ansible_problem
 
 CHIP = {"npu_id": 0, "chip_id": 0, "name": "910B4", "memory_total_mb": 32768, "health": "OK", "device": "/dev/davinci0"}
 NPU = {
@@ -317,22 +316,6 @@ def summary(reports: dict[str, list], groups=None, settings=None, **hostvars) ->
 
 BAD = preflight.finding("clock", "fail", "its clock is off", "Run chronyd.")
 ODD = preflight.finding("npu_table", "warn", "one line is odd", "Look.")
-
-
-def test_older_ansible_is_refused_with_the_way_out(monkeypatch):
-    assert summary({"atlas1": []})["stats"]["findings"] == []
-    monkeypatch.setattr(preflight, "ansible_core", "2.14.18")
-    found = summary({"atlas1": [], "atlas2": []}, settings={"continue": True})
-    assert found["stop"]
-    (told,) = {item["message"] for item in found["stats"]["findings"]}
-    assert told == "ansible-core is 2.14.18 on the machine that runs Ansible; expected 2.15 or newer"
-
-
-@pytest.mark.parametrize(
-    "version, refused", [("2.9.27", True), ("2.14.18", True), ("2.15.0", False), ("2.21.5", False), ("3.0.0b1", False)]
-)
-def test_ansible_core_is_compared_by_its_series(version, refused):
-    assert (ansible_problem(version) is not None) == refused
 
 
 def test_equal_findings_are_grouped_and_the_limit_that_passes_ends_the_report():
