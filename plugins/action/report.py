@@ -27,6 +27,7 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail("lines is no list")
         # Where the output is for machines, the result has the lines.
         if "json" not in C.DEFAULT_STDOUT_CALLBACK:
-            for line in lines:
+            # A task's title may come after its first line, where skipped hosts are hidden.
+            for line in ["", *lines]:
                 Display().display(str(line), color=COLOURS.get(str(line).split(" ", 1)[0]))
         return {**result, "changed": False, "msg": lines}

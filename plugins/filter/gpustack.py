@@ -36,6 +36,8 @@ def version_key(version: str) -> tuple:
 
 def node_refusals(host: dict, version: str, models_dir: str, container: str, name: str, works: bool) -> list[str]:
     """Sentences, one for each reason why this host cannot run the container, with its NPUs if it works; none when it can."""
+    if host.get("root") is False:
+        return [f"{name}: its user has no root rights; expected root, or one who becomes root. Set ansible_become: true."]
     refusals = []
     docker = host["docker"]
     if not docker["installed"]:

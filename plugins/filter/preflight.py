@@ -234,7 +234,7 @@ def _network(npu: dict, expect: dict) -> list[dict]:
     ports = npu.get("network") or []
     if not any(port["link"] for port in ports):
         text = "hccn_tool tells nothing of the NPUs' network ports; expected one with a link for each NPU"
-        return [finding("hccn_link", "fail", text, "Run there: /usr/local/Ascend/driver/tools/hccn_tool -i 0 -link -g")]
+        return [finding("hccn_link", "fail", text, "Run there:\n  /usr/local/Ascend/driver/tools/hccn_tool -i 0 -link -g")]
     down = [f"NPU {port['npu_id']} {port['link'] or 'unknown'}" for port in ports if port["link"] != "UP"]
     link = [(f"links of NPUs are not up: {', '.join(down)}", "Check cables, modules and switch ports.")] if down else []
     # Ports in one network need no gateway, and a configuration without one is no fault.
@@ -305,7 +305,7 @@ def _docker(host: dict, expect: dict) -> list[dict]:
             finding("docker", "fail", "Docker is missing; expected Docker Engine 20.10.10 or newer", "Install it and start the service.")
         ]
     if not docker["running"]:
-        return [finding("docker", "fail", f"Docker Engine does not answer: {docker['error']}", "Run: systemctl start docker")]
+        return [finding("docker", "fail", f"Docker Engine does not answer: {docker['error']}", "Start it:\n  systemctl start docker")]
     numbers = tuple(int(part) for part in re.findall(r"\d+", docker["server_version"])[:3])
     if numbers < MINIMUM_DOCKER:
         text = f"Docker Engine is {docker['server_version']}; expected 20.10.10 or newer, which GPUStack's image needs"
@@ -331,7 +331,7 @@ def _chain(host: dict, expect: dict) -> list[dict]:
     if expect["firewall"] != "leave" or not host["docker"]["running"] or not chain["managed"] or chain["present"] is not False:
         return []
     text = "Docker's chain DOCKER is missing from the nat table, as after a reload of firewalld; expected it for networks of containers"
-    return [finding("firewall", "warn", text, "Run: systemctl restart docker")]
+    return [finding("firewall", "warn", text, "Restart Docker:\n  systemctl restart docker")]
 
 
 def _space(host: dict, expect: dict) -> list[dict]:
@@ -374,7 +374,7 @@ def _holders(host: dict, expect: dict) -> list[dict]:
             found.append(finding("npu_holders", "warn", text, "Let it be if it only watches."))
         else:
             text = f"the container {name} holds NPU {', '.join(str(npu) for npu in holder['npus'])}; an NPU serves one container"
-            remedy = f"Stop it: docker stop {name}; of what Swarm runs, remove the service."
+            remedy = f"Stop it; of what Swarm runs, remove the service:\n  docker stop {name}"
             found.append(finding("npu_holders", "fail", text, remedy))
     return found or [finding("npu_holders", "pass")]
 
@@ -556,7 +556,7 @@ def _unreachable(host: str, hostvars: Any) -> bool:
 def _opening(ports: list[str], where: str) -> str:
     # Not --reload: it takes Docker's chains away.
     command = " ".join(f"--add-port={port}" for port in ports)
-    return f"Run {where}: firewall-cmd {command} && firewall-cmd --runtime-to-permanent; or set gpustack_firewall: configure."
+    return f"Set gpustack_firewall: configure, or run {where}:\n  firewall-cmd {command} && firewall-cmd --runtime-to-permanent"
 
 
 def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: dict) -> dict:

@@ -11,7 +11,8 @@ NAMES = 12
 
 
 def report_lines(problems: list[tuple[str, dict]], hosts: list[str], who: str = "Preflight") -> list[str]:
-    """A heading and a line for each finding, warnings first; equal ones of several hosts are one. None without any."""
+    """A heading and a line for each finding, warnings first; equal ones of several hosts are one. None without any.
+    A remedy's command stands on a line of its own, to be copied."""
     grouped: dict[tuple, list[str]] = defaultdict(list)
     for host, item in sorted(problems, key=lambda problem: problem[1]["result"] == "fail"):
         names = grouped[(item["result"], item["check"], item["message"], item["remedy"])]
@@ -24,10 +25,15 @@ def report_lines(problems: list[tuple[str, dict]], hosts: list[str], who: str = 
     return [
         f"{who} found {' and '.join(filter(None, counts))} on {concerned} of {_count(len(hosts), 'host')}:",
         *(
-            f"{result.upper()} [{check}] {shown(names)}: {message}{'' if message.endswith('?') else '.'} {remedy}".rstrip()
+            line
             for (result, check, message, remedy), names in grouped.items()
+            for line in _sentence(f"{result.upper()} [{check}] {shown(names)}: {message}", remedy)
         ),
     ]
+
+
+def _sentence(text: str, remedy: str) -> list[str]:
+    return f"{text}{'' if text.endswith('?') else '.'} {remedy}".rstrip().splitlines()
 
 
 def shown(names: list[str]) -> str:

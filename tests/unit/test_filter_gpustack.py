@@ -190,6 +190,13 @@ def test_worker_that_models_name_keeps_its_name():
     assert "can't be asked" in gpustack.rename_problems({"msg": "refused"}, "a", "b")[0]
 
 
+def test_user_without_root_rights_is_one_refusal():
+    host = {"root": False, "docker": {"installed": True, "running": False, "error": "permission denied"}}
+    assert gpustack.node_refusals(host, "0.7.1", "/data/models", "gpustack", "atlas1", True) == [
+        "atlas1: its user has no root rights; expected root, or one who becomes root. Set ansible_become: true."
+    ]
+
+
 def worker(name: str, state: str = "ready", npus: int = 8) -> dict:
     memory = [{"memory_total_bytes": 32 * 2**30}] * npus
     return {"name": name, "ip": f"10.0.0.{len(name)}", "state": state, "npu_count": npus, "npus": memory}

@@ -519,10 +519,11 @@ def test_closed_ports_are_a_finding_of_the_workers_which_can_be_left_out():
     assert found["report"] == [
         "Preflight found 2 problems on 2 of 3 hosts:",
         "FAIL [firewall] atlas2: it cannot reach port 8080 of the server atlas1 (unreachable). "
-        "Run on atlas1: firewall-cmd --add-port=8080/tcp && firewall-cmd --runtime-to-permanent; or set gpustack_firewall: configure.",
+        "Set gpustack_firewall: configure, or run on atlas1:",
+        "  firewall-cmd --add-port=8080/tcp && firewall-cmd --runtime-to-permanent",
         "FAIL [firewall] atlas3: port 10150 and port 40000 cannot be reached from the server atlas1 (timeout). "
-        "Run there: firewall-cmd --add-port=10150/tcp --add-port=40000-40063/tcp && firewall-cmd --runtime-to-permanent; "
-        "or set gpustack_firewall: configure.",
+        "Set gpustack_firewall: configure, or run there:",
+        "  firewall-cmd --add-port=10150/tcp --add-port=40000-40063/tcp && firewall-cmd --runtime-to-permanent",
         "The others would pass with:",
         "  --limit '!atlas2,!atlas3'",
     ]
@@ -533,8 +534,8 @@ def test_closed_nfs_ports_are_named_with_the_host_that_has_to_open_them():
     groups = {**GROUPS, "gpustack_store": ["atlas3"]}
     found = summary({"atlas1": [], "atlas2": [], "atlas3": []}, groups, **{**ADDRESSES, "atlas2": {**ADDRESSES["atlas2"], **seen}})
     assert told_of_inventory(found) == [
-        "FAIL [firewall] atlas2: it cannot reach port 111, 20048 of the store's host atlas3 (timeout). Run on atlas3: firewall-cmd "
-        "--add-port=111/tcp --add-port=20048/tcp && firewall-cmd --runtime-to-permanent; or set gpustack_firewall: configure."
+        "FAIL [firewall] atlas2: it cannot reach port 111, 20048 of the store's host atlas3 (timeout). "
+        "Set gpustack_firewall: configure, or run on atlas3:"
     ]
 
 

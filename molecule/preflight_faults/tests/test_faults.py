@@ -28,7 +28,7 @@ def silent(host: str, problem: str) -> str:
 
 def findings(run: Run) -> list[str]:
     """The report's lines as they are printed, without the hostname that all of the lab's hosts share."""
-    told = [line for line in run.output.splitlines() if re.match(r"(FAIL|WARN) \[|The (others|server or|run)|  --limit", line)]
+    told = [line for line in run.output.splitlines() if re.match(r"(FAIL|WARN) \[|The (others|server or|run)|  \S", line)]
     return [line for line in told if not line.startswith("WARN [hostname]")]
 
 
@@ -172,13 +172,15 @@ def test_docker_ports_holders_store_and_inventory_are_judged_and_a_bad_server_is
         "WARN [npu_holders] atlas4: the privileged container monitor can open every NPU; expected GPUStack alone to use them. "
         "Let it be if it only watches.",
         "FAIL [docker] atlas1: Docker Engine does not answer: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. "
-        "Is the docker daemon running? Run: systemctl start docker",
+        "Is the docker daemon running? Start it:",
+        "  systemctl start docker",
         "FAIL [docker] atlas2: Docker is missing; expected Docker Engine 20.10.10 or newer. Install it and start the service.",
         "FAIL [address] atlas2: gpustack_address atlas-two does not resolve on it. Correct it, or add it to DNS or /etc/hosts.",
         "FAIL [npu_chip] atlas3: the NPUs are 910B4; expected 910B3. Correct ascend_driver_check_chip_name, or the inventory.",
         f"FAIL [ports] atlas3: port 10150 is taken by python3 (pid {pid}); GPUStack needs it. Stop that, or set another port.",
-        "FAIL [npu_holders] atlas4: the container vllm holds NPU 0, 1; an NPU serves one container. Stop it: docker stop vllm; "
-        "of what Swarm runs, remove the service.",
+        "FAIL [npu_holders] atlas4: the container vllm holds NPU 0, 1; an NPU serves one container. Stop it; "
+        "of what Swarm runs, remove the service:",
+        "  docker stop vllm",
         silent(
             "atlas5",
             "npu-smi was not found on PATH and in /usr/local/bin, /usr/local/sbin, /usr/local/Ascend/driver/tools: the Ascend driver "
@@ -332,10 +334,11 @@ def test_ports_that_firewalld_closes_are_named_when_it_stays_and_open_ones_pass(
     assert run.rc == 2
     assert findings(run) == [
         f"FAIL [firewall] {workers}: it cannot reach port 8080 of the server atlas1 (unreachable). "
-        "Run on atlas1: firewall-cmd --add-port=8080/tcp && firewall-cmd --runtime-to-permanent; or set gpustack_firewall: configure.",
+        "Set gpustack_firewall: configure, or run on atlas1:",
+        "  firewall-cmd --add-port=8080/tcp && firewall-cmd --runtime-to-permanent",
         f"FAIL [firewall] {workers}: port 10150 and port 40000 cannot be reached from the server atlas1 (unreachable). "
-        "Run there: firewall-cmd --add-port=10150/tcp --add-port=40000-40063/tcp && firewall-cmd --runtime-to-permanent; "
-        "or set gpustack_firewall: configure.",
+        "Set gpustack_firewall: configure, or run there:",
+        "  firewall-cmd --add-port=10150/tcp --add-port=40000-40063/tcp && firewall-cmd --runtime-to-permanent",
         "The others would pass with:",
         "  --limit '!" + ",!".join(HOSTS[1:]) + "'",
     ]

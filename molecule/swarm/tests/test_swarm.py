@@ -104,7 +104,8 @@ def test_what_stands_against_a_swarm_is_said_at_once_and_nothing_is_touched(refu
     for sentence in (
         f"FAIL [docker_settings] atlas2: {DAEMON} is no valid JSON (",
         f'FAIL [docker_settings] atlas3: {DAEMON} has "live-restore": true, with which Docker refuses to join a Swarm',
-        "FAIL [npu_holders] atlas4: the container train holds NPU 3; an NPU serves one container. Stop it: docker stop train",
+        "FAIL [npu_holders] atlas4: the container train holds NPU 3; an NPU serves one container. "
+        "Stop it; of what Swarm runs, remove the service: docker stop train",
     ):
         assert sentence in refused.text, refused.failure
     assert {name: traces(atlas(name)) for name in HOSTS} == prepared

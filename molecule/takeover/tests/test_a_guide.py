@@ -89,7 +89,7 @@ def after(taken_over, server):
 
 def problems(run: Run) -> list[str]:
     """What the last task that failed said, a line each."""
-    return sorted({line.strip() for line in run.output.split("fatal: ")[-1].splitlines() if line.strip().startswith("FAIL [takeover]")})
+    return sorted({line.strip() for line in run.output.splitlines() if line.strip().startswith("FAIL [takeover]")})
 
 
 EXTRA = (
