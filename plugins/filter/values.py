@@ -32,7 +32,7 @@ Problem = tuple[str, dict]
 
 
 def value_problems(hosts: list[str], hostvars: Any, groups: dict, roles: str) -> dict:
-    """What is wrong with the variables of the hosts in the run, of the server and of the store's host: `report`, lines to read; `told`, by
+    """What is wrong with the variables of the hosts in the run, and of those that others ask: `report`, lines to read; `told`, by
     host, what each fails with; `stats` for programs; and `hosts`, who was judged."""
     too_old = ansible_problem(ansible_core)
     if too_old:
@@ -51,7 +51,8 @@ def value_problems(hosts: list[str], hostvars: Any, groups: dict, roles: str) ->
 
 
 def _vital(groups: dict) -> list[str]:
-    return [host for group in ("gpustack_server", "gpustack_store") for host in groups.get(group, [])]
+    """Whose settings other hosts need: the server, the store's host and the managers of a Swarm."""
+    return [host for group in ("gpustack_server", "gpustack_store", "docker_swarm_manager") for host in groups.get(group, [])]
 
 
 def _result(hosts: list[str], problems: list[Problem]) -> dict:

@@ -4,40 +4,18 @@
 
 from __future__ import annotations
 
-import difflib
 import posixpath
 import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-REQUIRED = ("name", "model", "npus", "port")
-KEYS = (
-    *REQUIRED,
-    "image",
-    "served_name",
-    "tensor_parallel_size",
-    "max_model_len",
-    "args",
-    "env",
-    "replicas",
-    "start_period",
-    "shm_gib",
-)
-NUMBERS = {
-    "npus": 1024,
-    "port": 65535,
-    "tensor_parallel_size": 1024,
-    "max_model_len": 2**31 - 1,
-    "replicas": 100000,
-    "start_period": 86400,
-    "shm_gib": 4096,
-}
+# In a service, given as a number or as its text
+NUMBERS = ("npus", "port", "tensor_parallel_size", "max_model_len", "replicas", "start_period", "shm_gib")
 GATEWAY = "gateway"
 # Where containers see the store, beside its own path
 MODELS = "/models"
 # Of a service's name with the stack's before it, Docker takes 63 characters (swarmkit, controlapi/service.go).
-NAME = re.compile(r"[A-Za-z0-9](?:[-_]*[A-Za-z0-9]+)*")
 NAME_LENGTH = 63
 # What the gateway's settings can hold without quotes
 SERVED_NAME = re.compile(r"[A-Za-z0-9/._][A-Za-z0-9/._:@+-]*")
@@ -55,8 +33,8 @@ HEALTH = "import urllib.request as r; r.build_opener(r.ProxyHandler({{}})).open(
 
 
 def vllm_stack_services(services: list, defaults: dict) -> list:
-    """Each service with its defaults and with numbers as such. What is wrong stays as it is, for vllm_stack_refusals."""
-    return [_filled(service, defaults) if isinstance(service, Mapping) else service for service in services]
+    """Each service with its defaults and with numbers as such."""
+    return [_filled(service, defaults) for service in services]
 
 
 def _filled(service: Mapping, defaults: dict) -> dict:
@@ -73,26 +51,21 @@ def _filled(service: Mapping, defaults: dict) -> dict:
         **{key: value for key, value in service.items() if value is not None},
     }
     for key in NUMBERS:
-        text = str(filled.get(key)).strip()
-        if text.isascii() and text.isdigit():
-            filled[key] = int(text)
-    if isinstance(filled["args"], (list, tuple)):
-        filled["args"] = [str(argument) for argument in filled["args"]]
-    if isinstance(filled["env"], Mapping):
-        filled["env"] = {str(key): str(value) for key, value in filled["env"].items()}
+        if filled[key] is not None:
+            filled[key] = int(filled[key])
+    filled["args"] = [str(argument) for argument in filled["args"]]
+    filled["env"] = {key: str(value) for key, value in filled["env"].items()}
     return filled
 
 
 def vllm_stack_models(services: list, store: str) -> list[str]:
     """The models' directories on the hosts; those that can't be told from what was given are left out."""
-    models = [_places(service.get("model"), store) for service in services if isinstance(service, Mapping)]
+    models = [_places(service["model"], store) for service in services]
     return sorted({places[0] for places in models if places})
 
 
-def _places(model: Any, store: str) -> tuple[str, str] | None:
+def _places(model: str, store: str) -> tuple[str, str] | None:
     """A model's directory on the host and in the container; None for one outside of the store."""
-    if not isinstance(model, str) or ".." in model.split("/"):
-        return None
     root = posixpath.normpath(store)
     path = posixpath.normpath(posixpath.join(MODELS, model))
     for base in (root, MODELS):
@@ -108,100 +81,46 @@ def vllm_stack_refusals(services: list, nodes: dict | None, settings: dict) -> l
     """A sentence for each reason why the services can't be run; nodes None stands for a Swarm that is yet to come."""
     if not services:
         return ["vllm_stack_services is empty; expected one service at least. Add one, or set vllm_stack_state: absent."]
-    problems = _stack_problems(settings)
-    known = [service for service in services if isinstance(service, Mapping)]
-    for number, service in enumerate(services, 1):
-        if isinstance(service, Mapping):
-            problems += _service_problems(service, number, settings)
-        else:
-            problems.append(f"item {number} of vllm_stack_services is {service!r}; expected {', '.join(REQUIRED)}. Correct it.")
-    problems += _shared(known, settings)
+    problems = [problem for service in services for problem in _service_problems(service, settings)] + _shared(services, settings)
     if nodes is not None:
-        problems += _npu_problems([service for service in known if _is_number(service.get("npus"))], nodes)
-    return problems + _missing_models(known, settings)
+        problems += _npu_problems(services, nodes)
+    return problems + _missing_models(services, settings)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _stack_problems(settings: dict) -> list[str]:
-    problems = []
-    if not NAME.fullmatch(settings["name"]):
-        problems.append(f"vllm_stack_name is {settings['name']!r}; expected letters, digits, and - or _ between them. Correct it.")
-    if settings["port"] == settings["stats_port"]:
-        problems.append(f"vllm_stack_port and vllm_stack_stats_port are both {settings['port']}; expected two ports. Change one of them.")
-    lacks = " and ".join(settings.get("tls_lacks", []))
-    if lacks:
-        problems.append(f"vllm_stack_tls lacks a {lacks}; expected the certificate and its private key, both PEM. Put both into it.")
+def _service_problems(service: Mapping, settings: dict) -> list[str]:
+    name, problems = service["name"], []
+    if len(f"{settings['name']}_{name}") > NAME_LENGTH:
+        problems.append(f"service {name} is {settings['name']}_{name} for Docker; expected {NAME_LENGTH} characters at most. Shorten it.")
+    if not _places(service["model"], settings["store"]):
+        problems.append(
+            f"service {name} has the model {service['model']!r}; expected a directory below the store {settings['store']}, such as "
+            "Qwen/Qwen3-30B-A3B. Bring the model there, and name it so."
+        )
+    elif not SERVED_NAME.fullmatch(service["served_name"]):
+        served = service["served_name"]
+        problems.append(f"service {name} has the served_name {served!r}; expected letters, digits and / . _ : @ + -. Correct it.")
+    npus, size = service["npus"], service["tensor_parallel_size"]
+    if npus % size:
+        fitting = ", ".join(str(number) for number in range(1, npus + 1) if npus % number == 0)
+        problems.append(
+            f"service {name} has tensor_parallel_size {size} with npus {npus}; expected one of {fitting}. Correct one of the two."
+        )
     return problems
 
 
-def _service_problems(service: Mapping, number: int, settings: dict) -> list[str]:
-    title = f"service {service['name']}" if service.get("name") else f"item {number} of vllm_stack_services"
-    missing = [key for key in REQUIRED if service.get(key) in (None, "")]
-    problems = [f"{title} lacks {', '.join(missing)}; expected {', '.join(REQUIRED)}. Add what is missing."] if missing else []
-    problems += [_unknown(title, str(key)) for key in service if key not in KEYS]
-    if "name" not in missing:
-        problems += _name_problems(str(service["name"]), settings["name"])
-    for key, limit in NUMBERS.items():
-        value = service.get(key)
-        if key == "tensor_parallel_size" and value == service.get("npus"):
-            continue
-        if value not in (None, "") and not (_is_number(value) and value <= limit):
-            problems.append(f"{title} has {key} {value!r}; expected a number from 1 to {limit}. Correct it.")
-    for key, kind, what in (("args", list, "a list"), ("env", Mapping, "a mapping")):
-        if not isinstance(service.get(key), kind):
-            problems.append(f"{title} has {key} {service.get(key)!r}, of another kind than asked for; expected {what}. Correct it.")
-    if "model" not in missing and not _places(service["model"], settings["store"]):
-        problems.append(
-            f"{title} has the model {service['model']!r}; expected a directory below the store {settings['store']}, such as "
-            "Qwen/Qwen3-30B-A3B. Bring the model there, and name it so."
-        )
-    served = service.get("served_name")
-    if served not in (None, "") and not SERVED_NAME.fullmatch(str(served)):
-        problems.append(f"{title} has the served_name {served!r}; expected letters, digits and / . _ : @ + -. Correct it.")
-    return problems + _parallel_problems(title, service)
-
-
-def _unknown(title: str, key: str) -> str:
-    near = difflib.get_close_matches(key, KEYS, 1, 0.6)
-    if near:
-        return f"{title} has the key {key}, which there is not; expected {near[0]}. Correct it."
-    return f"{title} has the key {key}, which there is not; expected some of {', '.join(KEYS)}. Remove it."
-
-
-def _name_problems(name: str, stack: str) -> list[str]:
-    if name == GATEWAY:
-        return [f"a service is named {GATEWAY}, as the gateway is; expected another name. Change it."]
-    if not NAME.fullmatch(name):
-        return [f"service {name!r} has a name that Docker does not take; expected letters, digits, and - or _ between them. Change it."]
-    if len(f"{stack}_{name}") > NAME_LENGTH:
-        return [f"service {name} is {stack}_{name} for Docker; expected {NAME_LENGTH} characters at most. Shorten it."]
-    return []
-
-
-def _parallel_problems(title: str, service: Mapping) -> list[str]:
-    npus, size = service.get("npus"), service.get("tensor_parallel_size")
-    if not _is_number(npus) or not _is_number(size) or npus % size == 0:
-        return []
-    fitting = ", ".join(str(number) for number in range(1, npus + 1) if npus % number == 0)
-    return [f"{title} has tensor_parallel_size {size} with npus {npus}; expected one of {fitting}. Correct one of the two."]
-
-
 def _shared(services: list, settings: dict) -> list[str]:
-    """What two services have alike and may not. Missing values are told elsewhere."""
+    """What two services, or they and the gateway, have alike and may not."""
     problems = []
-    for key, what in (("name", "name"), ("served_name", "served_name")):
-        counts = Counter(str(service[key]) for service in services if service.get(key))
-        for value, count in counts.items():
+    if settings["port"] == settings["stats_port"]:
+        problems.append(f"vllm_stack_port and vllm_stack_stats_port are both {settings['port']}; expected two ports. Change one of them.")
+    for key in ("name", "served_name"):
+        for value, count in Counter(service[key] for service in services).items():
             if count > 1:
-                problems.append(f"{count} services have the {what} {value}; expected one of its own for each. Change it.")
+                problems.append(f"{count} services have the {key} {value}; expected one of its own for each. Change it.")
     users = {settings["port"]: ["the gateway (vllm_stack_port)"]}
     users.setdefault(settings["stats_port"], []).append("its statistics (vllm_stack_stats_port)")
     for service in services:
-        if _is_number(service.get("port")):
-            users.setdefault(service["port"], []).append(f"service {service.get('name')}")
+        users.setdefault(service["port"], []).append(f"service {service['name']}")
     for port, names in users.items():
         if len(names) > 1 and any(name.startswith("service ") for name in names):
             problems.append(f"port {port} is asked for by {' and '.join(names)}; expected a port of its own for each. Change one of them.")
@@ -213,27 +132,27 @@ def _npu_problems(services: list, nodes: dict) -> list[str]:
     if not capable:
         return ["no host of the Swarm offers NPUs; expected one at least. Run playbooks/swarm.yml for the hosts that have them."]
     host, least = min(sorted(capable.items()), key=lambda item: item[1])
-    everywhere = [service for service in services if not service.get("replicas")]
+    everywhere = [service for service in services if not service["replicas"]]
     problems = [
-        f"service {service.get('name')} needs {service['npus']} NPUs on every host, and {host} has {least}; expected {least} at most. "
+        f"service {service['name']} needs {service['npus']} NPUs on every host, and {host} has {least}; expected {least} at most. "
         "Lower its npus, or give it replicas."
         for service in everywhere
         if service["npus"] > least
     ]
     together = sum(service["npus"] for service in everywhere)
     if together > least and not problems:
-        names = " and ".join(str(service.get("name")) for service in everywhere)
+        names = " and ".join(service["name"] for service in everywhere)
         problems.append(
             f"the services {names} together need {together} NPUs on every host, and {host} has {least}; expected {least} at most. "
             "Lower their npus, or give one of them replicas."
         )
     left = [max(0, count - together) for count in capable.values()]
-    counted = [service for service in services if _is_number(service.get("replicas"))]
+    counted = [service for service in services if service["replicas"]]
     for service in counted:
         fitting = sum(free >= service["npus"] for free in left)
         if fitting < service["replicas"]:
             problems.append(
-                f"service {service.get('name')} asks for {service['replicas']} replicas, each on a host of its own with {service['npus']} "
+                f"service {service['name']} asks for {service['replicas']} replicas, each on a host of its own with {service['npus']} "
                 f"NPUs beside those of the services on every host, and there are {fitting} such hosts; expected as "
                 "many hosts as replicas. Lower its npus or its replicas."
             )
@@ -251,10 +170,10 @@ def _npu_problems(services: list, nodes: dict) -> list[str]:
 def _missing_models(services: list, settings: dict) -> list[str]:
     problems = []
     for service in services:
-        places = _places(service.get("model"), settings["store"])
+        places = _places(service["model"], settings["store"])
         if places and places[0] in settings.get("missing", []):
             problems.append(
-                f"service {service.get('name')}: the model's directory {places[0]} is not in the store; expected it there with the "
+                f"service {service['name']}: the model's directory {places[0]} is not in the store; expected it there with the "
                 "weights. Download it to there, or correct its model."
             )
     return problems

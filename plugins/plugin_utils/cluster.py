@@ -7,7 +7,7 @@ A port is written as firewalld does: `8080/tcp`, `40000-40063/tcp`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 # The two kinds of cluster, by the groups of their hosts
@@ -122,14 +122,11 @@ def _cluster_ports(host: str, hostvars: Any, groups: dict) -> list[str]:
 
 
 def _model_ports(host: str, hostvars: Any) -> list[Any]:
-    """Of the services that have one; what is wrong with the others is told elsewhere."""
-    services = setting(hostvars, host, "vllm_stack_services", []) or []
-    return [service["port"] for service in services if isinstance(service, Mapping) and "port" in service]
+    return [service["port"] for service in setting(hostvars, host, "vllm_stack_services", [])]
 
 
 def listening_ports(host: str, hostvars: Any, groups: dict, kind: str) -> list[int]:
-    """TCP ports that the containers of this kind of cluster need on a host from their start; GPUStack's models get theirs later.
-    One that is no number is left out: it is refused elsewhere."""
+    """TCP ports that the containers of this kind of cluster need on a host from their start; GPUStack's models get theirs later."""
     if kind == "swarm":
         gateway = (("vllm_stack_port", GATEWAY_PORT), ("vllm_stack_stats_port", GATEWAY_STATS_PORT))
         found = [*(setting(hostvars, host, name, default) for name, default in gateway), *_model_ports(host, hostvars)]
@@ -138,7 +135,7 @@ def listening_ports(host: str, hostvars: Any, groups: dict, kind: str) -> list[i
         if host in groups.get("gpustack_worker", []):
             ports = worker_ports(host, hostvars, groups)
             found += [ports["worker_port"], ports["metrics_port"]]
-    return [int(port) for port in dict.fromkeys(map(str, found)) if port.isdecimal()]
+    return list(dict.fromkeys(map(int, found)))
 
 
 def _is_on(value: Any) -> bool:
