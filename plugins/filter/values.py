@@ -15,7 +15,7 @@ from ansible.release import __version__ as ansible_core
 from ansible_collections.ascend.gpustack.plugins.filter.preflight import CHECKS, finding
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster, rules
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.controller import ansible_problem
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import Given, Unknown
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import ENCRYPTED, Given, Unknown
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight_report import report_lines, told_above
 
 # How the collection's public variables begin
@@ -134,9 +134,10 @@ class _Judged:
         try:
             value = self._given.evaluated(variables, name)
         except Unknown as error:
-            why = "" if rule.get("secret") else f" ({error})"
-            text = f"{name} can't be evaluated{why}; expected a value that Ansible can tell"
-            yield finding("variables", "fail", text, "Correct it, or what it names.")
+            encrypted = str(error) == ENCRYPTED
+            why = f" ({error})" if encrypted or not rule.get("secret") else ""
+            remedy = "Give the vault's password." if encrypted else "Correct it, or what it names."
+            yield finding("variables", "fail", f"{name} can't be evaluated{why}; expected a value that Ansible can tell", remedy)
             return
         for wrong in rules.judge(value, rule):
             yield _finding(name, wrong)

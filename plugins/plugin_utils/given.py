@@ -22,6 +22,7 @@ except ImportError:  # before ansible-core 2.19 every text may be a template
 
 
 TEMPLATE = ("{{", "{%", "{#")
+ENCRYPTED = "it can't be decrypted"
 
 
 class Unknown(Exception):
@@ -90,6 +91,8 @@ def _plain(value: Any) -> Any:
 
 def _reason(error: AnsibleError) -> str:
     text = str(getattr(error, "message", "") or error).strip()
+    if "decrypt" in text.lower():
+        return ENCRYPTED
     line = text.splitlines()[0] if text else type(error).__name__
     # ansible-core 2.15 says it twice.
     line = line.partition(". ")[0] if len(set(line.split(". "))) == 1 else line

@@ -317,6 +317,16 @@ def test_every_playbook_begins_with_the_judgement_of_what_is_set(path):
         path = path.with_name(first["ansible.builtin.import_playbook"])
 
 
+ENCRYPTED = """gpustack_registry_password: !vault |
+  $ANSIBLE_VAULT;1.1;AES256
+  36663634383565383763333139313935643237353933376562353837353730383139303435396637
+  3033626532323361343838326162396532353831393561360a366338393263373730623638313964
+  35323637333731393964366535336261643234323535373764323162626366633135623765376264
+  3362393439323564640a303462316539376137346363346230646635633834366661646434663163
+  6363
+"""
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The whole of site.yml against hosts that nobody may ask: there are none at their addresses."""
@@ -324,12 +334,15 @@ def site(tmp_path_factory):
         "atlas1": {},
         "atlas2": {"gpustack_port": 70000, "gpustack_prot": 8080},
         "atlas3": {"gpustack_token": 12345678, "gpustack_image": "{{ nowhere }}"},
+        "atlas4": {"gpustack_token": "right", "gpustack_image": "{{ gpustack_registry }}gpustack/gpustack:v0.7.1-npu"},
     }
     groups = {"gpustack_server": ["atlas1"], "gpustack_store": ["atlas1"], "gpustack_worker": list(hosts)}
     children = {group: {"hosts": {host: hosts[host] for host in names}} for group, names in groups.items()}
     folder = tmp_path_factory.mktemp("site")
     inventory = folder / "hosts.yml"
     inventory.write_text(json.dumps({"all": {"children": children, "vars": {"ansible_host": "192.0.2.1", "gpustack_wait": "300"}}}))
+    (folder / "group_vars").mkdir()
+    (folder / "group_vars/gpustack_server.yml").write_text(ENCRYPTED)
     command = [sys.executable, "-m", "ansible", "playbook", "-i", str(inventory), str(ROOT / "playbooks/site.yml")]
     env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOME": str(folder)}
     return subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
@@ -339,7 +352,9 @@ def test_playbook_ends_for_all_hosts_before_any_is_asked_and_those_are_red_that_
     assert site.returncode == 2, site.stdout
     lines = [line for line in site.stdout.splitlines() if line.startswith(("The variables have", "FAIL "))]
     assert lines == [
-        "The variables have 4 problems on 2 of 3 hosts:",
+        "The variables have 5 problems on 3 of 4 hosts:",
+        "FAIL [variables] atlas1: gpustack_registry_password can't be evaluated (it can't be decrypted); expected a value that Ansible can "
+        "tell. Give the vault's password.",
         "FAIL [variables] atlas2: gpustack_port is set to 70000; expected a port from 1 to 65535. Correct it.",
         "FAIL [unknown_variables] atlas2: gpustack_prot is no variable of this collection. Did you mean gpustack_port?",
         "FAIL [variables] atlas3: gpustack_token is set to a number that is not shown; expected a token without white space, as a text. "
@@ -349,5 +364,7 @@ def test_playbook_ends_for_all_hosts_before_any_is_asked_and_those_are_red_that_
     ]
     assert [line for line in site.stdout.splitlines() if line.startswith("PLAY [")] == [f"PLAY [Variables] {'*' * 63}"]
     recap = site.stdout.split("PLAY RECAP")[1]
-    assert re.findall(r"(atlas\d) .* failed=(\d)", recap) == [("atlas1", "0"), ("atlas2", "1"), ("atlas3", "1")]
+    assert re.findall(r"(atlas\d) .* failed=(\d)", recap) == [
+        (name, str(int(name != "atlas4"))) for name in ("atlas1", "atlas2", "atlas3", "atlas4")
+    ]
     assert "UNREACHABLE" not in site.stdout and "12345678" not in site.stdout
