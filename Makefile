@@ -136,6 +136,7 @@ matrix_of = $(patsubst %,matrix-%,$(shell awk '$$7 == "$(1)" { split($$1, part, 
 .PHONY: matrix
 matrix: venv ## the collection on every ansible-core that it is tested with; prints what ran with which result
 	@$(TEST_LAB) tests/matrix
+	@$(TEST_LAB) lab/lab down
 
 .PHONY: matrix-%
 matrix-%: venv
