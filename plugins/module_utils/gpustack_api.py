@@ -152,6 +152,10 @@ class Client:
     def models(self) -> list[Model]:
         return self._shaped("/v1/models", _model)
 
+    def names(self, path: str, key: str) -> list[str]:
+        """The names of the records of a list."""
+        return self._shaped(path, lambda item: str(item[key]))
+
     def admin_must_change_password(self) -> bool | None:
         """True as long as admin's password is the one that GPUStack made; None without a user admin."""
         for user in self._list("/v1/users"):

@@ -56,6 +56,11 @@ options:
     elements: str
     choices: [models]
     default: []
+  known_path:
+    description:
+      - A file on this host with what GPUStack knew at an earlier time, as RV(records) is in JSON, to compare with.
+      - Without the file, RV(lost) is empty. Only root may read it, since the names of users stand there.
+    type: path
 """
 
 EXAMPLES = r"""
@@ -177,6 +182,20 @@ models:
     worker_selector:
       description: The labels that its workers must have; empty when any worker will do.
       type: dict
+records:
+  description: What GPUStack knows, C(workers) by name with their identity, and the names of C(models) and C(users).
+  returned: success, with O(known_path)
+  type: dict
+known:
+  description: What O(known_path) holds; empty where it is not there or is damaged.
+  returned: success, with O(known_path)
+  type: dict
+lost:
+  description: What is in RV(known) and not in RV(records), by kind; empty when nothing is missing.
+  returned: success, with O(known_path)
+  type: dict
+  sample:
+    models: [qwen3-32b]
 reason:
   description:
     - Why the API could not be asked; one of V(refused), V(timeout), V(network), V(server_error), V(name), V(tls),
@@ -196,7 +215,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_api
+from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_api, gpustack_records
 
 
 def npu_counts(expected: Mapping[str, Any]) -> dict[str, int | None]:
@@ -224,6 +243,8 @@ def gather(client: gpustack_api.Client, params: Mapping[str, Any]) -> dict[str, 
     }
     if "models" in params["gather"]:
         result["models"] = [asdict(model) for model in client.models()]
+    if params["known_path"]:
+        result.update(gpustack_records.compare(client, cluster.workers, params["known_path"]))
     return result
 
 
@@ -238,6 +259,7 @@ def main() -> None:
             "validate_certs": {"type": "bool", "default": True},
             "ca_path": {"type": "path"},
             "gather": {"type": "list", "elements": "str", "choices": ["models"], "default": []},
+            "known_path": {"type": "path"},
         },
         supports_check_mode=True,
     )

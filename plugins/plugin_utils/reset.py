@@ -72,7 +72,7 @@ def _image(host: dict, settings: dict) -> list[Thing]:
 def _firewall(host: dict, settings: dict) -> list[Thing]:
     state = host["firewalld"]
     if settings["firewall"] == "configure" and state["running"]:
-        return [("the ports opened in firewalld", playbook("firewall", settings, "firewalld_configure_state=absent"))]
+        return [("the ports opened in firewalld", playbook("firewall", settings, firewalld_configure_state="absent"))]
     if settings["firewall"] == "disable" and state["installed"] and not state["running"]:
         return [("firewalld, stopped and disabled", "systemctl enable --now firewalld")]
     return []
@@ -85,18 +85,18 @@ def _store(host: dict, settings: dict) -> list[Thing]:
     if settings["exports"]:
         return [(f"the models in {path}, and their export", "rm /etc/exports.d/gpustack.exports && exportfs -ra")]
     if store and store["is_mount"]:
-        return [(f"the mount {path}", playbook("storage", settings, "nfs_client_state=absent"))]
+        return [(f"the mount {path}", playbook("storage", settings, nfs_client_state="absent"))]
     return []
 
 
-def playbook(name: str, settings: dict, *extra: str) -> str:
+def playbook(name: str, settings: dict, **extra: str) -> str:
     return command_line.playbook(name, settings["inventory"], settings["limit"], extra)
 
 
 def confirmation(settings: dict) -> str:
     """The command that does what the list says, with what this run was told."""
-    extra = ["gpustack_reset_data=true"] if settings["reset_data"] else []
-    return playbook("reset", settings, *extra, "gpustack_reset_confirm=true")
+    extra = {"gpustack_reset_data": "true"} if settings["reset_data"] else {}
+    return playbook("reset", settings, **extra, gpustack_reset_confirm="true")
 
 
 def grouped(things: Iterable[tuple[str, Any]]) -> dict[Any, list[str]]:

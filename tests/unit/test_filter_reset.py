@@ -127,4 +127,4 @@ def test_host_on_which_nothing_can_be_removed_is_told_once_and_loses_nothing(hos
 def test_command_names_the_inventory_as_one_would_from_here():
     line = command_line.playbook("verify", ["/home/op/site/hosts.yml", "/etc/hosts.yml", "atlas1,"], "!atlas2", directory="/home/op")
     assert line == "ansible-playbook -i site/hosts.yml -i /etc/hosts.yml -i atlas1, ascend.gpustack.verify --limit '!atlas2'"
-    assert command_line.playbook("verify", []) == "ansible-playbook ascend.gpustack.verify"
+    assert command_line.playbook("verify", [], extra={"a": "b c"}) == "ansible-playbook ascend.gpustack.verify -e 'a=b c'"

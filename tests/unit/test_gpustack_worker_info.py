@@ -190,7 +190,7 @@ def refusal(url: str, token: str = TOKEN, timeout: float = 10) -> tuple[str, str
 
 
 def gather(server: Server, **params: Any) -> dict[str, Any]:
-    return gpustack_worker_info.gather(client(server.url), {"expected": {}, "wait": 0, "gather": [], **params})
+    return gpustack_worker_info.gather(client(server.url), {"expected": {}, "wait": 0, "gather": [], "known_path": None, **params})
 
 
 def test_a_healthy_worker_is_returned_whole(server: Server) -> None:
@@ -525,3 +525,35 @@ def test_whether_the_admin_password_is_still_the_first_one(server: Server, users
 def test_worker_without_a_number_is_known_and_not_judged() -> None:
     found = gpustack_api.compare([], gpustack_worker_info.npu_counts({"atlas1": None, "atlas2": 8}))
     assert [problem.split(":")[0] for problem in found.problems] == ["worker atlas2"]
+
+
+@pytest.mark.parametrize(
+    "text, lost",
+    [
+        (
+            '{"workers": {"atlas1": "u", "npu7": "v"}, "models": ["qwen3-32b"], "users": ["admin", "alice"]}',
+            {"users": ["alice"], "workers": ["npu7"]},
+        ),
+        ('{"workers": {"atlas1": "u"}, "models": [], "users": ["admin"]}', {}),
+        ('{"workers": {"earlier-name": "5b6d7c1e-0000-4000-8000-000000000001"}, "models": [], "users": ["admin"]}', {}),
+        ('{"workers": {"npu7": "v"', {}),
+        ('{"workers": {"npu7": "v"}}', {}),
+        ('{"workers": ["npu7"], "models": [], "users": []}', {}),
+        ("[]", {}),
+        (None, {}),
+    ],
+    ids=["less", "more", "renamed", "cut off", "not whole", "of another shape", "no mapping", "none"],
+)
+def test_what_the_server_knew_and_no_longer_does_is_lost(server: Server, tmp_path: Any, text: str | None, lost: dict) -> None:
+    server.lists.update({"/v1/workers": [worker(1)], "/v1/models": [MODEL], "/v1/users": [{"id": 1, "username": "admin"}]})
+    if text is not None:
+        (tmp_path / "known.json").write_text(text)
+    found = gather(server, known_path=str(tmp_path / "known.json"))
+    identity = "5b6d7c1e-0000-4000-8000-000000000001"
+    assert found["records"] == {"workers": {"atlas1": identity}, "models": ["qwen3-32b"], "users": ["admin"]}
+    assert found["lost"] == lost and found["ok"]
+
+
+def test_users_are_not_asked_for_unless_there_is_something_to_compare(server: Server) -> None:
+    assert "lost" not in gather(server)
+    assert not [path for path in server.asked if path.startswith(("/v1/users", "/v1/models"))]

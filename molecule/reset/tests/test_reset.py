@@ -90,6 +90,32 @@ def test_reset_keeps_data_and_a_new_run_finds_it(site, atlas, api):
     assert {worker["name"]: worker["worker_uuid"] for worker in api("workers")["items"]} == before
 
 
+def test_what_a_renamed_host_left_and_what_a_lost_database_had_are_told(site, atlas, api, tmp_path):
+    server, names = atlas("atlas1"), tmp_path / "names.yml"
+    names.write_text("all: {hosts: {atlas2: {gpustack_worker_name: npu-2}}}")
+    renamed = (*TWO, "-i", str(names))
+    model = {"name": "kept", "source": "local_path", "local_path": "/data/models/none", "replicas": 0}
+    api("models", "POST", model)
+    assert run_playbook("verify", *TWO, variables=GIVEN).rc == 0
+    known = server.file("/var/lib/gpustack-known.json")
+    assert (known.mode, json.loads(known.content_string)["models"]) == (0o600, ["kept"])
+    # With its data a host loses the identity by which GPUStack would know it again.
+    atlas("atlas2").check_output("docker rm -f gpustack && docker volume rm gpustack-data")
+    assert run_playbook("workers", *renamed, variables=GIVEN).rc == 0
+    run = run_playbook("verify", *renamed, variables=GIVEN)
+    assert run.rc == 0 and "it has the address of atlas2, and is what is left of it under another name. To remove it, run:" in run.text
+    assert run_playbook("workers", *renamed, variables={**GIVEN, "gpustack_worker_replace_stale": True}).rc == 0
+    assert sorted(worker["name"] for worker in api("workers")["items"]) == ["atlas1", "npu-2"]
+    server.check_output("docker stop gpustack && rm /var/lib/docker/volumes/gpustack-data/_data/database.db* && docker start gpustack")
+    atlas("atlas2").check_output("docker restart gpustack")
+    run = run_playbook("verify", *renamed, variables=GIVEN)
+    assert run.rc != 0 and "at the last run that found all well: models kept; expected all of it" in run.text
+    command = "ascend.gpustack.verify -e gpustack_accept_removed=true"
+    assert "put a copy back: those made before an upgrade are in /var/lib/gpustack-backup on atlas1" in run.text and command in run.text
+    assert run_playbook("verify", *renamed, variables={**GIVEN, "gpustack_accept_removed": "true"}).rc == 0
+    assert run_playbook("verify", *renamed, variables=GIVEN).rc == 0
+
+
 def goes(run) -> list[str]:
     """The lines that say what reset removes."""
     told = run.output.split("Reset removes:\n", 1)[1].split("\nok: ", 1)[0]
