@@ -11,7 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack_config_file import looks_secret, without_logins
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import tables, verification
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.data import SHARED_REMEDY, shared_data
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.data import SHARED_REMEDY, copy_of, shared_data
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight_report import report_lines, told_above
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.store import DEAD_STORE_REMEDY, dead_store
 
@@ -51,6 +51,12 @@ def node_refusals(host: dict, version: str, models_dir: str, container: str, nam
     shared = shared_data(host["data"], models_dir)
     refusals += [f"{name}: {shared}. {SHARED_REMEDY}"] if shared else []
     return refusals + (_holder_refusals(host["npu_holders"], name) if works else [])
+
+
+def copy_refusals(host: dict, workers: list[dict], name: str, hostvars: Any, groups: dict) -> list[str]:
+    """A sentence where the host's data is a copy of another's; none where it isn't."""
+    text = copy_of(host, workers, name, hostvars, groups)
+    return [f"{name}: {text}"] if text else []
 
 
 def _holder_refusals(holders: list[dict], name: str) -> list[str]:
@@ -230,11 +236,14 @@ def verify_summary(info: dict, hosts: list[str], hostvars: Any, groups: dict, se
     seen = {host: verification.seen(host, hostvars, settings["live"]) for host in hosts}
     workers = {host: known for host, known in seen.items() if host in groups.get("gpustack_worker", [])}
     found = verification.findings(info, seen, workers, settings["server"])
+    found += verification.loss_findings(settings.get("lost") or [], seen, settings["server"])
     lines = []
     if "workers" in info:
         lines = [*tables.table(verification.worker_rows(info["workers"], workers)), verification.sum_line(info, workers, settings["url"])]
+        lines += settings.get("old") or []
     return {
-        "lines": lines + ([] if settings["check"] else report_lines(found, hosts, "Verification")),
+        # What is to be copied comes last, as a line of its own.
+        "lines": lines + ([] if settings["check"] else report_lines(found, hosts, "Verification") + (settings.get("lost") or [])[2:]),
         "told": told_above(found),
         "stats": {
             "url": settings["url"],
@@ -255,6 +264,7 @@ class FilterModule:
             for function in (
                 split_secrets,
                 node_refusals,
+                copy_refusals,
                 with_no_proxy,
                 node_plan,
                 rename_problems,

@@ -26,7 +26,7 @@ OWN = {
         *("database.db", "database.db-journal", "database.db-shm", "database.db-wal", "token", "initial_admin_password"),
         *("jwt_secret_key", "worker_name", "worker_uuid", "bin", "cache", "chat_templates", "log", "pipx", "venvs"),
     ),
-    "config": ("config.yaml", ".config.yaml.new"),
+    "config": ("config.yaml", ".config.yaml.new", "known.json"),
 }
 # Nothing in these is a place for what GPUStack keeps; of the others below / none is removed itself.
 SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr")

@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import shlex
 from collections import defaultdict
+from typing import Any
+
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import setting
 
 SHARED_REMEDY = "Set gpustack_data_volume to a Docker volume, or to a directory of the host's own."
 
@@ -34,8 +37,24 @@ def clones(read: dict[str, dict]) -> list[tuple[str, str, str]]:
     ]
 
 
+def copy_of(host: dict, workers: list[dict], name: str, hostvars: Any, groups: dict) -> str:
+    """Says that the data of a host is a copy of another's of the inventory, as GPUStack knows them; empty when it isn't. A worker at this
+    host's own address is the host itself by an earlier name, and one that no other host is called by may be, too."""
+    uuid, own = (host["data"] or {}).get("worker_uuid"), set(host["resolved"].values())
+    for worker in (each for each in workers if uuid and each["worker_uuid"] == uuid and each["ip"] not in own):
+        others = (each for each in groups.get("gpustack_worker", []) if each != name)
+        if any(str(setting(hostvars, each, "gpustack_worker_name", each)) == worker["name"] for each in others):
+            text = f"its data has the identity of the worker {worker['name']} ({worker['ip']}); expected one of its own"
+            return f"{text}. {_forget(host)}"
+    return ""
+
+
 def _way_out(found: dict) -> str:
+    return f"One is a copy of the other. {_forget(found)}"
+
+
+def _forget(found: dict) -> str:
     container = (found.get("container") or {}).get("name")
     stop = f"docker stop {container}; " if container else ""
     path = shlex.quote(f"{found['data']['path']}/worker_uuid")
-    return f"One is a copy of the other. On the copy run: {stop}rm -f {path}; the next run of site.yml gives it an identity of its own."
+    return f"On the copy run: {stop}rm -f {path}; the next run of site.yml gives it an identity of its own."

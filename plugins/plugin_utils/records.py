@@ -12,12 +12,12 @@ SHOWN = 5
 
 
 def loss(lost: dict[str, list[str]], server: str, backup_dir: str, command: str) -> list[str]:
-    """Lines that say what GPUStack no longer knows and what to do; the last is a command to copy. None when nothing is missing."""
+    """What GPUStack no longer knows, what to do, and a command to copy. Nothing when nothing is missing."""
     if not lost:
         return []
     missing = "; ".join(f"{kind} {_few(names)}" for kind, names in sorted(lost.items()))
     return [
-        f"GPUStack on {server} no longer has what it had at the last run that found all well: {missing}; expected all of it. "
+        f"GPUStack on {server} no longer has what it had at the last run that found all well: {missing}; expected all of it",
         f"If its database was cut off or is gone, put a copy back: those made before an upgrade are in {backup_dir} on {server}. "
         "If it was removed on purpose, run once:",
         command,

@@ -83,6 +83,11 @@ def findings(info: dict, hosts: dict[str, Seen], workers: dict[str, Seen], serve
     return found
 
 
+def loss_findings(lost: list[str], hosts: dict[str, Seen], server: str) -> list[tuple[str, dict]]:
+    """What GPUStack no longer knows, as a finding of its server's."""
+    return [(server if server in hosts else next(iter(hosts)), finding("records", "fail", *lost[:2]))] if lost else []
+
+
 def _unready(known: Seen, worker: dict | None) -> list[dict]:
     """What is wrong in GPUStack with a host that was not waited for."""
     if known.away:

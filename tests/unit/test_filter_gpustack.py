@@ -143,6 +143,27 @@ def test_data_on_the_store_is_refused_by_the_role_too():
     assert refusal.startswith("atlas1: the data /data/models/own lies on the model store /data/models, which all hosts share; expected")
 
 
+def test_host_whose_data_is_a_copy_of_another_workers_is_refused_with_the_way_out():
+    host = {**HOST, "data": {**HOST["data"], "path": "/srv/own", "worker_uuid": "u"}, "container": {**CONTAINER, "name": "gpustack"}}
+    host["resolved"] = {"npu7": "10.0.0.7"}
+    known = {"name": "npu-1", "ip": "10.0.0.1", "worker_uuid": "u"}
+    groups = {"gpustack_worker": ["atlas1", "atlas7"]}
+
+    def told(**worker: str) -> list[str]:
+        return gpustack.copy_refusals(
+            host, [{**known, **worker}], "atlas7", {"atlas1": {"gpustack_worker_name": "npu-1"}, "atlas7": {}}, groups
+        )
+
+    assert told() == [
+        "atlas7: its data has the identity of the worker npu-1 (10.0.0.1); expected one of its own. On the copy run: docker stop "
+        "gpustack; rm -f /srv/own/worker_uuid; the next run of site.yml gives it an identity of its own."
+    ]
+    # The host itself, by an earlier name or at an earlier address, and others.
+    assert told(ip="10.0.0.7") == told(name="atlas7") == told(name="by-hand") == told(worker_uuid="v") == []
+    host["data"] = {**host["data"], "worker_uuid": None}
+    assert told(worker_uuid="") == []
+
+
 def test_fit_host_is_not_refused():
     assert refusals() == []
 
@@ -231,6 +252,14 @@ def test_table_of_a_whole_cluster_has_a_row_for_each_worker_and_the_sum():
         "2 of 2 workers ready, 16 NPUs, GPUStack v0.7.1 at http://a:8080",
     ]
     assert (found["told"], found["stats"]["ok"], found["stats"]["npus"]) == ({}, True, 16)
+
+
+def test_lost_records_are_the_servers_problem_and_the_command_to_copy_comes_last():
+    lost, old = ["models m1 are gone; expected them", "Put a copy back, or run:", "run this"], ["WARN worker b is old."]
+    found = verified([worker("a")], {"a": {}, "atlas1": {}}, lost=lost, old=old)
+    assert found["lines"][2:4] == ["1 of 1 workers ready, 8 NPUs, GPUStack v0.7.1 at http://a:8080", "WARN worker b is old."]
+    assert found["lines"][-2:] == ["FAIL [records] atlas1: models m1 are gone; expected them. Put a copy back, or run:", "run this"]
+    assert list(found["told"]) == ["atlas1"] and not found["stats"]["ok"]
 
 
 def test_columns_stand_below_one_another_also_where_names_are_chinese():

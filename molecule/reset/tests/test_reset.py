@@ -97,7 +97,7 @@ def test_what_a_renamed_host_left_and_what_a_lost_database_had_are_told(site, at
     model = {"name": "kept", "source": "local_path", "local_path": "/data/models/none", "replicas": 0}
     api("models", "POST", model)
     assert run_playbook("verify", *TWO, variables=GIVEN).rc == 0
-    known = server.file("/var/lib/gpustack-known.json")
+    known = server.file("/etc/gpustack/known.json")
     assert (known.mode, json.loads(known.content_string)["models"]) == (0o600, ["kept"])
     # With its data a host loses the identity by which GPUStack would know it again.
     atlas("atlas2").check_output("docker rm -f gpustack && docker volume rm gpustack-data")
