@@ -79,6 +79,12 @@ def run_failure(result: dict, node: dict, secrets: dict) -> str:
     return text
 
 
+def cause(result: dict, node: dict) -> str:
+    """The known cause for which a container's worker is not ready, with its remedy; empty where none is known."""
+    kind, why = result.get("kind"), " ".join(str(result.get("detail") or "").split()).rstrip(".")
+    return "" if kind in (None, "time", "docker") else _sentences(kind, why, node)
+
+
 def setting_problems(config: dict, name: str) -> list[str]:
     """Settings of GPUStack's that would break its container, as sentences; none where there is none. name: the variable's."""
     host = config.get("host")
@@ -94,4 +100,4 @@ class FilterModule:
     """Registers the filters."""
 
     def filters(self) -> dict[str, Any]:
-        return {function.__name__: function for function in (run_failure, setting_problems)}
+        return {function.__name__: function for function in (run_failure, cause, setting_problems)}

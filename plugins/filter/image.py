@@ -89,8 +89,24 @@ def image_failure(result: dict, host: str, image: str, archive: str) -> str:
     return f"{host}: {image} could not be {source}: {reason}. {REMEDIES.get(result.get('kind') or '', 'Run this again with -vvv.')}"
 
 
+def stack_image_problems(missing: list[str], archives: list[dict]) -> list[str]:
+    """Sentences on the images that a host lacks and no archive holds. Of an archive that could not be looked at, nothing is known."""
+    read = [each for each in archives if not each.get("skipped") and not each.get("unreachable")]
+    if len(read) < len(archives):
+        return []
+    held = {name for each in read for name in each.get("images") or {}}
+    lacking = [name for name in missing if name not in held]
+    unread = [str(each.get("msg")).rstrip(".") for each in read if "images" not in each]
+    if not lacking:
+        return []
+    return unread or [
+        f"Docker lacks {', '.join(lacking)}; expected every image of the stack on its host, since Swarm pulls none here. "
+        "Load it (docker load -i FILE), or name its file in vllm_stack_image_archives."
+    ]
+
+
 class FilterModule:
     """Registers the filters."""
 
     def filters(self) -> dict[str, Any]:
-        return {function.__name__: function for function in (image_variant, image_problems, image_failure)}
+        return {function.__name__: function for function in (image_variant, image_problems, image_failure, stack_image_problems)}

@@ -39,6 +39,10 @@ options:
     description: Seconds to wait for its health in one call. Called as a task, the calls are repeated.
     type: int
     default: 5
+  explain:
+    description: Whether to say what its log tells although it is healthy.
+    type: bool
+    default: false
   known:
     description: The RV(known) of an earlier call.
     type: dict
@@ -167,7 +171,7 @@ def gather(parameters: dict[str, Any], runner: Runner, clock: Callable[[], float
             known = {"since": container["State"]["StartedAt"], "restarts": container.get("RestartCount", 0)}
         stand, told = verdict(container, known.get("restarts", 0))
         answer = {"healthy": stand == "healthy", "finished": stand != "going", "progress": told, "known": known}
-        if stand == "healthy":
+        if stand == "healthy" and not parameters["explain"]:
             return answer
         if answer["finished"] or clock() - began >= parameters["wait"]:
             return {**answer, **why(runner, name, container, known.get("since", ""))}
@@ -181,6 +185,7 @@ def main() -> None:
             "definition": {"type": "dict", "default": {}},
             "timeout": {"type": "int", "default": 300},
             "wait": {"type": "int", "default": 5},
+            "explain": {"type": "bool", "default": False},
             "known": {"type": "dict", "default": {}},
         },
     )

@@ -27,6 +27,8 @@ class Seen:
     unfit: list[str] = field(default_factory=list)
     # Its NPUs that are listed and not used, such as `NPU 5 Alarm`; None where nobody looked
     unwell: list[str] | None = None
+    # Why its worker is not ready, as its container tells; empty where that is not known
+    cause: str = ""
     findings: list[dict] = field(default_factory=list)
 
 
@@ -40,6 +42,7 @@ def seen(host: str, hostvars: Any, live: list[str]) -> Seen:
     found = Seen(setting(hostvars, host, "gpustack_worker_name", host), addresses([host], hostvars)[0])
     found.unwell, found.unfit = npus.get("unwell"), npus.get("problems") or []
     answers = [setting(hostvars, host, fact, NO_HOST) or NO_HOST for fact in ("__ascend_driver_check_npu_info", "__gpustack_store")]
+    found.cause = setting(hostvars, host, "__gpustack_cause_told", "")
     silent = next((answer for answer in answers if answer.get("unreached") or answer.get("unreachable")), None)
     if silent:
         check, message, remedy = connection_problem(str(silent.get("msg") or ""), bool(silent.get("password_given")))
@@ -78,7 +81,9 @@ def findings(info: dict, hosts: dict[str, Seen], workers: dict[str, Seen], serve
         # Those of a worker begin with its name.
         own = [host for host, known in workers.items() if problem.startswith(f"worker {known.name}: ")]
         found.append(
-            (own[0], finding("worker", "fail", problem.split(": ", 1)[1])) if own else (blamed, finding("server", "fail", problem))
+            (own[0], finding("worker", "fail", _with_cause(problem.split(": ", 1)[1], workers[own[0]].cause)))
+            if own
+            else (blamed, finding("server", "fail", problem))
         )
     return found
 
@@ -86,6 +91,11 @@ def findings(info: dict, hosts: dict[str, Seen], workers: dict[str, Seen], serve
 def loss_findings(lost: list[str], hosts: dict[str, Seen], server: str) -> list[tuple[str, dict]]:
     """What GPUStack no longer knows, as a finding of its server's."""
     return [(server if server in hosts else next(iter(hosts)), finding("records", "fail", *lost[:2]))] if lost else []
+
+
+def _with_cause(problem: str, cause: str) -> str:
+    """What GPUStack says of a worker; a remedy that is a guess gives way to the cause that is known."""
+    return f"{problem.split(': expected', 1)[0]}; {cause}" if cause else problem
 
 
 def _unready(known: Seen, worker: dict | None) -> list[dict]:

@@ -92,3 +92,10 @@ def test_address_at_which_nothing_on_the_host_asks_is_refused():
     (text,) = container.setting_problems({"host": "10.0.0.1"}, "gpustack_server_config")
     assert text.startswith("gpustack_server_config has host: 10.0.0.1") and "Remove host" in text
     assert container.setting_problems({"host": "0.0.0.0"}, "x") == container.setting_problems({}, "x") == []
+
+
+def test_cause_of_a_worker_that_is_not_ready_is_told_only_where_it_is_known():
+    assert container.cause({"kind": "token", "detail": "Invalid authentication credentials"}, NODE).startswith(
+        "the server refuses the token"
+    )
+    assert container.cause({"kind": "time", "detail": "x"}, NODE) == container.cause({"msg": "unreachable"}, NODE) == ""

@@ -331,3 +331,12 @@ def test_expected_npus_are_those_found_else_those_that_should_be_there_and_none_
         "d": None,
         "e": None,
     }
+
+
+def test_cause_that_a_worker_tells_takes_the_place_of_a_guess():
+    problem = (
+        "worker atlas1: state is not_ready (no heartbeat): expected ready. See docker logs, and compare its clock with the server's (date)"
+    )
+    hostvars = {"atlas1": {"ascend_driver_check_npus": WELL, "__gpustack_cause_told": "the server refuses the token. Run workers."}}
+    text = verified([worker("atlas1", "not_ready")], hostvars, [problem])["stats"]["problems"]
+    assert text == ["atlas1: state is not_ready (no heartbeat); the server refuses the token. Run workers"]

@@ -66,3 +66,13 @@ def test_failure_has_the_remedy_for_just_that():
     told = image.image_failure({"error": "no space left on device", "kind": "disk"}, "a1", NAME, "/a.tar")
     assert "could not be loaded from /a.tar: no space left on device. Make room" in told
     assert "module crashed" in image.image_failure({"msg": "module crashed"}, "a1", NAME, "")
+
+
+def test_images_of_a_stack_are_on_the_host_or_in_an_archive():
+    held, unread = {"images": {"haproxy:2.6": []}}, {"msg": "/a.tar does not exist."}
+    assert image.stack_image_problems(["haproxy:2.6"], [held]) == []
+    (told,) = image.stack_image_problems(["haproxy:2.6", "vllm:1"], [held])
+    assert told.startswith("Docker lacks vllm:1; expected every image of the stack on its host")
+    assert image.stack_image_problems(["vllm:1"], [unread]) == ["/a.tar does not exist"]
+    # The store is yet to be mounted, and nobody can look there.
+    assert image.stack_image_problems(["vllm:1"], [{"skipped": True}]) == []

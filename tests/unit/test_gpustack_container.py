@@ -66,11 +66,12 @@ class Docker:
             return Result(1, "", state["stderr"])
         return Result(0, json.dumps([state]))
 
-    def wait(self, seconds: float = 60, **known) -> dict:
+    def wait(self, seconds: float = 60, explain: bool = False, **known) -> dict:
         def sleep(passed: float) -> None:
             self.now += passed
 
-        return gpustack_container.gather({"name": "gpustack", "wait": seconds, "known": known}, self, lambda: self.now, sleep)
+        given = {"name": "gpustack", "wait": seconds, "explain": explain, "known": known}
+        return gpustack_container.gather(given, self, lambda: self.now, sleep)
 
 
 def state(status: str = "running", health: str | None = "starting", restarts: int = 0, **more) -> dict:
@@ -109,6 +110,11 @@ def test_wait_ends_early_when_the_container_ends_again_and_again():
 def test_wait_ends_at_once_when_nothing_more_can_be_expected(last, kind):
     docker = Docker(state(), last)
     assert (docker.wait(300)["kind"], docker.looks) == (kind, 2)
+
+
+def test_healthy_container_is_asked_too_where_its_worker_is_not_ready():
+    found = Docker(state(health="healthy"), log=LOGS["token"][0]).wait(0, explain=True, since="3m", restarts=0)
+    assert (found["healthy"], found["kind"]) == (True, "token")
 
 
 def test_docker_may_restart_meanwhile_and_may_not_stay_away():

@@ -1,0 +1,51 @@
+"""What stops a container is named, each cause by itself, on the cluster that the killed runs have left."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import run_playbook, wait_until
+
+BOTH = ("--limit", "atlas1,atlas2")
+CONFIG = "/etc/gpustack/config.yaml"
+DATA = "/var/lib/docker/volumes/gpustack-data/_data"
+TIME = "raise gpustack_wait"
+
+
+@pytest.fixture
+def server(atlas):
+    return atlas("atlas1")
+
+
+def test_option_that_docker_does_not_take_is_named(server):
+    run = run_playbook("server", variables={"gpustack_container_options": {"ulimits": ["nofile=none"]}})
+    assert run.rc != 0 and "gpustack_container_options" in run.text and TIME not in run.text.lower()
+
+
+def test_worker_with_an_old_token_is_told_from_one_whose_clock_is_wrong(atlas):
+    worker = atlas("atlas2")
+    worker.check_output(f"cp {CONFIG} /root/config.yaml; sed -i 's/^token:.*/token: \"0123456789abcdef0123456789abcdef\"/' {CONFIG}")
+    worker.check_output("docker restart gpustack")
+    refused = "Invalid authentication credentials"
+    wait_until("the refusal", lambda: refused in worker.check_output("docker logs --since 1m gpustack 2>&1"), pause=2)
+    try:
+        run = run_playbook("verify", *BOTH, variables={"gpustack_wait": 100})
+        assert run.rc != 0
+        assert f"the server refuses the token of gpustack ({refused}); expected the server's. Run the playbook workers" in run.text
+        assert "compare its clock" not in run.text
+    finally:
+        assert run_playbook("workers", "--limit=atlas2").rc == 0
+
+
+def test_database_that_is_garbage_is_named_with_the_place_of_the_copies(server):
+    server.check_output("docker stop gpustack")
+    server.check_output(f"mkdir /root/data && cp -a {DATA}/database.db* /root/data/ && rm -f {DATA}/database.db-*")
+    server.check_output(f"head -c 20000 /dev/urandom >{DATA}/database.db")
+    try:
+        run = run_playbook("server")
+        assert run.rc != 0
+        assert "GPUStack can't read its database in gpustack-data (file is not a database)" in run.text
+        assert "ls -l /var/lib/gpustack-backup" in run.text and TIME not in run.text.lower()
+        assert "container gpustack: running, starting" in run.text
+    finally:
+        server.check_output(f"docker stop gpustack; rm -f {DATA}/database.db*; cp -a /root/data/database.db* {DATA}/")
+    assert run_playbook("server").rc == 0
