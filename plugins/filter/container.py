@@ -50,6 +50,8 @@ def _sentences(kind: str, why: str, node: dict) -> str:
         "or set another port.",
         "token": f"the server refuses the token of {container} ({why}); expected the server's. Run the playbook workers, which reads it "
         "there; if gpustack_token is set, correct or remove it.",
+        "server": f"the server does not answer {container} ({why}); expected it to. See that GPUStack runs on the server, with the "
+        "playbook server, and that its port is open to this host, with the playbook firewall.",
         "store": f"the container {container} waits for the model store ({why}); expected it mounted. Run the playbook storage; "
         "GPUStack then starts by itself.",
         "memory": f"the container {container} needs more memory than it may have ({why}); expected it to fit. Raise memory in "

@@ -15,13 +15,15 @@ _SIGNS = (
     ("disk", r"(?P<detail>No space left on device|database or disk is full|Disk quota exceeded)"),
     ("port", r"(?P<detail>error while attempting to bind on address \('[^']*', \d+[^)]*\): address already in use)"),
     ("token", r"(?P<detail>Invalid authentication credentials)"),
+    ("server", r"Error serving worker APIs: (?P<detail>.*(?:Connection refused|timed out|No route to host|unreachable).*)"),
     ("store", r"(?P<detail>The model store \S+ is not there yet)"),
 )
 
 
 @dataclass(frozen=True)
 class Cause:
-    """kind: setting, database, disk, port, token, store, memory, ended, or time, which is none that is known. detail in its own words."""
+    """kind: setting, database, disk, port, token, server, store,
+    memory, ended, or time, which is none that is known. detail in its own words."""
 
     kind: str
     detail: str

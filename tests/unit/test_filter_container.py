@@ -57,6 +57,7 @@ def test_refusal_of_docker_is_named_and_is_no_question_of_time(message, words):
         ("database", "ls -l /var/lib/gpustack-backup"),
         ("setting", "Correct gpustack_server_config."),
         ("token", "Run the playbook workers"),
+        ("server", "with the playbook firewall"),
         ("store", "Run the playbook storage"),
         ("memory", "Raise memory in gpustack_container_options"),
         ("paused", "docker unpause gpustack"),

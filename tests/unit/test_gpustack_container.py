@@ -28,6 +28,10 @@ LOGS = {
         "porrt: Extra inputs are not permitted",
     ),
     "disk": ("OSError: [Errno 28] No space left on device: '/var/lib/gpustack/log'", "No space left on device"),
+    "server": (
+        "2026-11-27 17:39:09.672559+08:00 - gpustack.worker.worker - ERROR - Error serving worker APIs: [Errno 111] Connection refused",
+        "[Errno 111] Connection refused",
+    ),
     "store": (
         "The model store /data/models is not there yet; it is looked for again in 10 s.",
         "The model store /data/models is not there yet",
