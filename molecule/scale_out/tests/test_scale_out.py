@@ -126,5 +126,5 @@ def test_wait_shows_that_it_goes_on_and_ends_in_the_hosts_own_failure(joined, su
     steps = re.findall(r"Wait until all workers are ready with their NPUs; (\d) of 5 so far, (\d+) s left", run.output)
     assert steps and steps[-1][0] == "4"
     assert [int(left) for _ready, left in steps] == sorted((int(left) for _ready, left in steps), reverse=True)
-    assert "FAIL [worker] atlas5: not registered: expected ready with 8 NPUs." in run.output
+    assert "FAIL [worker] atlas5: not registered" in run.output
     assert {name: counts["failed"] for name, counts in run.recap.items()} == {**dict.fromkeys(HOSTS, 0), "atlas5": 1}
