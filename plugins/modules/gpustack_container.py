@@ -134,7 +134,9 @@ def verdict(container: dict[str, Any] | None, restarts: int) -> tuple[str, str]:
     return "going", told
 
 
-def why(runner: Runner, name: str, container: dict[str, Any] | None, since: str) -> dict[str, Any]:
+def why(runner: Runner, name: str, container: dict[str, Any] | None, known: dict[str, Any]) -> dict[str, Any]:
+    """Why it is not healthy, or, healthy as it is, its worker not ready."""
+    since = known.get("since", "")
     if container is None:
         return {"kind": "gone", "detail": "there is no such container any more", "log": ""}
     state = container["State"]
@@ -146,7 +148,11 @@ def why(runner: Runner, name: str, container: dict[str, Any] | None, since: str)
     now = f"{time.time():.3f}"
     events = runner(["docker", "events", "--since", since, "--until", now, *filters, "--format", "{{json .}}"], COMMAND_LIMIT)
     codes = gpustack_causes.ends(events.stdout)
-    if not codes and not state.get("Running"):
+    stays = state.get("Running") and container.get("RestartCount", 0) <= known.get("restarts", 0)
+    if stays or (state.get("Health") or {}).get("Status") == "healthy":
+        # It was stopped and started by someone.
+        codes = []
+    elif not codes and not state.get("Running"):
         codes = [-1 if state.get("OOMKilled") else int(state.get("ExitCode") or 0)]
     cause = gpustack_causes.find(text, codes, bool(state.get("Running")))
     detail = f"{cause.detail}; its last words: {gpustack_causes.last_line(text) or 'none'}" if cause.kind == "ended" else cause.detail
@@ -174,7 +180,7 @@ def gather(parameters: dict[str, Any], runner: Runner, clock: Callable[[], float
         if stand == "healthy" and not parameters["explain"]:
             return answer
         if answer["finished"] or clock() - began >= parameters["wait"]:
-            return {**answer, **why(runner, name, container, known.get("since", ""))}
+            return {**answer, **why(runner, name, container, known)}
         sleep(POLL)
 
 

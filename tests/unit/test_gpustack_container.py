@@ -56,12 +56,14 @@ def test_end_without_a_known_cause_is_told_by_its_exit_code():
 class Docker:
     """Plays the states of a container one after another; the last one stays."""
 
-    def __init__(self, *states: dict, log: str = "") -> None:
+    def __init__(self, *states: dict, log: str = "", ends: tuple[int, ...] = ()) -> None:
         self.states, self.log, self.now, self.looks = list(states), log, 0.0, 0
+        events = ({"Action": "die", "Actor": {"Attributes": {"exitCode": str(code)}}} for code in ends)
+        self.events = "\n".join(map(json.dumps, events))
 
     def __call__(self, argv: list[str], _timeout: float) -> Result:
         if argv[1] != "container":
-            return Result(0, stdout=self.log if argv[1] == "logs" else "")
+            return Result(0, stdout={"logs": self.log, "events": self.events}[argv[1]])
         self.looks += 1
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         if not state:
@@ -119,6 +121,17 @@ def test_wait_ends_at_once_when_nothing_more_can_be_expected(last, kind):
 def test_healthy_container_is_asked_too_where_its_worker_is_not_ready():
     found = Docker(state(health="healthy"), log=LOGS["token"][0]).wait(0, explain=True, since="3m", restarts=0)
     assert (found["healthy"], found["kind"]) == (True, "token")
+
+
+@pytest.mark.parametrize("health", ["healthy", "starting"])
+def test_container_that_someone_restarted_is_not_told_to_end(health):
+    found = Docker(state(health=health), ends=(137,)).wait(0, explain=True, since="3m", restarts=0)
+    assert found["kind"] == "time"
+
+
+def test_container_that_docker_restarts_is_told_with_its_exit_code():
+    found = Docker(state(restarts=2), ends=(3, 3)).wait(0, explain=True, since="3m", restarts=0)
+    assert (found["kind"], found["detail"]) == ("ended", "it ended 2 times, last with exit code 3; its last words: none")
 
 
 def test_docker_may_restart_meanwhile_and_may_not_stay_away():
