@@ -109,7 +109,7 @@ def test_deploy_again_changes_nothing(job):
 def test_reset_says_first_what_it_would_remove_and_removes_it_when_approved(job, atlas):
     refused = job("GPUStack: reset", {"gpustack_reset_confirm": "false", "gpustack_reset_data": "false"})
     assert refused.rc != 0
-    assert "atlas2: reset would remove the container gpustack (running)" in refused.text
+    assert "Reset would remove: atlas1, atlas2: the container gpustack (running)" in refused.text
     preview = job("GPUStack: reset", {"gpustack_reset_confirm": "true", "gpustack_reset_data": "true"}, job_type="check")
     assert preview.rc == 0
     assert "gpustack" in containers(atlas("atlas2"))
@@ -124,6 +124,7 @@ def test_swarm_takes_the_servers_over_and_hands_its_services_on(job, atlas):
     assert done.rc == 0
     stack = done.artifacts["vllm_stack"]
     assert (stack["ok"], stack["problems"]) == (True, [])
+    assert "[WARNING]" not in done.output
     assert atlas("atlas2").check_output("docker ps -q --filter label=com.docker.swarm.service.name=vllm_qwen3") != ""
 
 
