@@ -26,6 +26,15 @@ for path in sorted((ROOT / "roles").glob("*/meta/argument_specs.yml")):
 NAMES = sorted(SPECS)
 GROUPS = {"gpustack_server": ["atlas1"], "gpustack_worker": ["atlas1", "atlas2"], "gpustack_store": ["atlas1"]}
 DATE = datetime.date(2026, 1, 31)
+PEM = "".join(f"-----BEGIN {what}-----\nMIIB\n-----END {what}-----\n" for what in ("CERTIFICATE", "PRIVATE KEY"))
+# Secrets are no arguments of a command.
+MAY_BEGIN_WITH_A_DASH = (
+    "gpustack_bootstrap_password",
+    "gpustack_registry_password",
+    "gpustack_token",
+    "vllm_stack_api_key",
+    "vllm_stack_tls",
+)
 # One of each kind; what fits some variable is left out for that one.
 WRONG = {
     "nothing": None,
@@ -87,7 +96,8 @@ def test_what_is_let_pass_is_taken_by_ansible_and_what_can_not_be_is_refused(nam
         kinds = {"str": str, "path": str, "list": list, "dict": dict, "bool": (bool, int), "int": (int, str)}
         assert isinstance(value, kinds[spec["type"]]), "a value of another kind passes"
         assert value in ("", "7", 7, True) or spec["type"] == "str", "a value that makes no sense passes"
-    assert kind not in ("nothing", "a fraction", "a date", "white space", "an option", "control characters", "long") or found
+    assert kind not in ("nothing", "a fraction", "a date", "white space", "control characters", "long") or found
+    assert kind != "an option" or found or name in MAY_BEGIN_WITH_A_DASH
 
 
 @pytest.mark.parametrize(
@@ -203,6 +213,8 @@ def test_wrong_value_is_refused_with_what_is_expected(name, value, expected):
         ("gpustack_registry", "registry.example.com:5000/mirror"),
         ("gpustack_bootstrap_password", "correct horse"),
         ("gpustack_token", ""),
+        ("gpustack_token", "-tricky"),
+        ("gpustack_registry_password", "-u"),
         ("gpustack_env", {"OMP_NUM_THREADS": 8, "A": "", "no_proxy": "a,b"}),
         ("gpustack_volumes", ["/data/my lora:/data/lora:ro,z", "cache:/root/.cache"]),
         ("gpustack_takeover_drop", ["--debug", "HTTP_PROXY=http://proxy:3128"]),
@@ -210,6 +222,8 @@ def test_wrong_value_is_refused_with_what_is_expected(name, value, expected):
         ("gpustack_container_options", {"ulimits": ["memlock:-1:-1"], "etc_hosts": {"a": "host-gateway"}, "log_options": {"max-file": 3}}),
         ("nfs_server_clients", ["172.16.33.0/24", "2001:db8::/64", "10.0.0.1"]),
         ("vllm_stack_api_key", "one\ntwo\n"),
+        ("vllm_stack_api_key", "-one"),
+        ("vllm_stack_tls", PEM),
     ],
 )  # fmt: skip
 def test_what_works_passes(name, value):
