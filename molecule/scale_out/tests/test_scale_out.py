@@ -107,7 +107,9 @@ def test_verify_waits_for_no_host_that_is_off_and_names_an_npu_in_alarm(joined, 
         lab("start", "atlas4")
         atlas("atlas3").check_output("npu-sim reset")
     assert {name: counts["failed"] for name, counts in run.recap.items()} == {**dict.fromkeys(HOSTS, 0), "atlas3": 1, "atlas4": 1}
-    assert " s left" not in run.output and "UNREACHABLE" not in run.output
+    # What may be waited for is the three that are well.
+    assert set(re.findall(r"of (\d+) so far", run.output)) <= {"3"}
+    assert "UNREACHABLE" not in run.output
     rows = {line.split()[0]: line for line in run.output.splitlines() if re.match(r"atlas\d +198", line)}
     assert rows["atlas3"].split()[2:] == ["ready", "8", "1", "256", "GiB", "NPU", "5", "health", "is", "Alarm"]
     assert rows["atlas4"].split()[2:6] == ["away", "-", "-", "-"]
