@@ -101,7 +101,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli, gpustack_causes
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
 
+# Seconds between two looks at least and at most; on a slow host, which starts GPUStack meanwhile, to look takes a fifth of the time.
 POLL = 1.0
+LONGEST = 10.0
+REST = 4
 COMMAND_LIMIT = 20.0
 # One that ends so often while it is waited for does not come to life.
 ENDS = 3
@@ -163,6 +166,7 @@ def gather(parameters: dict[str, Any], runner: Runner, clock: Callable[[], float
     name, known, began = parameters["name"], dict(parameters["known"]), clock()
     silent = None
     while True:
+        asked = clock()
         try:
             container = look(runner, name)
             silent = None
@@ -181,7 +185,7 @@ def gather(parameters: dict[str, Any], runner: Runner, clock: Callable[[], float
             return answer
         if answer["finished"] or clock() - began >= parameters["wait"]:
             return {**answer, **why(runner, name, container, known)}
-        sleep(POLL)
+        sleep(min(max(POLL, REST * (clock() - asked)), LONGEST))
 
 
 def main() -> None:

@@ -56,8 +56,8 @@ def test_end_without_a_known_cause_is_told_by_its_exit_code():
 class Docker:
     """Plays the states of a container one after another; the last one stays."""
 
-    def __init__(self, *states: dict, log: str = "", ends: tuple[int, ...] = ()) -> None:
-        self.states, self.log, self.now, self.looks = list(states), log, 0.0, 0
+    def __init__(self, *states: dict, log: str = "", ends: tuple[int, ...] = (), takes: float = 0) -> None:
+        self.states, self.log, self.now, self.looks, self.takes = list(states), log, 0.0, 0, takes
         events = ({"Action": "die", "Actor": {"Attributes": {"exitCode": str(code)}}} for code in ends)
         self.events = "\n".join(map(json.dumps, events))
 
@@ -65,6 +65,7 @@ class Docker:
         if argv[1] != "container":
             return Result(0, stdout={"logs": self.log, "events": self.events}[argv[1]])
         self.looks += 1
+        self.now += self.takes
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         if not state:
             return Result(1, "[]", "Error response from daemon: No such container: gpustack")
@@ -95,6 +96,12 @@ def test_wait_goes_on_while_the_container_starts_and_shows_how_it_stands():
     found = docker.wait(10)
     assert (found["finished"], found["progress"], found["kind"]) == (False, "running, starting, ended 1 times", "time")
     assert docker.now == 10
+
+
+def test_slow_host_is_asked_less_often():
+    docker = Docker(state(), takes=2)
+    docker.wait(60)
+    assert docker.looks == 7
 
 
 def test_wait_ends_early_when_the_container_ends_again_and_again():
