@@ -23,6 +23,8 @@ VARIABLES = {
     "gpustack_worker_config": {"disable_rpc_servers": True, "huggingface_token": SECRETS["worker"]},
 }
 MARKER = "/run/check-mode-marker"
+# A note of what the last run saw, which is no change of the host.
+NOTE = "/etc/gpustack/known.json"
 # What Docker, systemd and dnf keep for themselves
 OWN = ("docker", "containerd", "systemd", "dnf")
 OBJECTS_OF_TASKS = {
@@ -66,7 +68,7 @@ def created(before: State, after: State) -> set[str]:
         found.add("service firewalld: stopped and disabled")
     if after.services["docker"] != before.services["docker"]:
         found.add("service docker: restarted")
-    found |= {f"file {path}" for path in after.files if path.startswith("/etc/gpustack/")}
+    found |= {f"file {path}" for path in after.files if path.startswith("/etc/gpustack/") and path != NOTE}
     found |= {f"directory {path}" for path in after.files if re.fullmatch(r"/data/models/[^/.]+", path)}
     found |= {f"file {path}" for path in after.files if path == "/data/models/.gpustack-store-id"}
     return found
