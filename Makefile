@@ -161,8 +161,13 @@ molecule-vm_%: vm-lab
 	@molecule reset -s vm_$* >$(CACHE)/molecule-$*.log 2>&1 || { cat $(CACHE)/molecule-$*.log; exit 1; }
 	@$(VM_TEST_LAB) molecule test -s vm_$* --destroy=never
 
-# The scenario check_mode is a part of each version of the matrix here, and on the version of the other scenarios in test-long. What storage is
-# refused for is tried on virtual machines there too; the store itself is a part of vm_site and vm_takeover.
+# A scenario with its tests that are marked as long.
+.PHONY: long-%
+long-%:
+	@TEST_LONG=1 $(MAKE) --no-print-directory molecule-$*
+
+# The scenario check_mode is a part of each version of the matrix here, and on the version of the other scenarios in test-long. On virtual machines
+# one takeover of a store and one site.yml with a reboot are tried here; a check, a second run, a dead store and what storage is refused for, there.
 .PHONY: test
 test: venv ## the tests; prints what each part took, and leaves nothing behind
 	@tests/run lab lint,unit,$(call parts,$(call matrix_of,test)),$(call parts,$(wordlist 1,3,$(CLUSTERS)))+$(call parts,$(wordlist 4,99,$(CLUSTERS)) lab-down) molecule-swarm vm-lab \
@@ -170,7 +175,7 @@ test: venv ## the tests; prints what each part took, and leaves nothing behind
 
 .PHONY: test-long
 test-long: venv ## what test leaves out
-	@tests/run lab $(call parts,$(call matrix_of,long)) vm-lab molecule-vm_refusals
+	@tests/run lab $(call parts,$(call matrix_of,long)) vm-lab molecule-vm_refusals long-vm_site
 
 .PHONY: lab
 lab: ## the servers' images for the tests, and empty servers

@@ -21,6 +21,21 @@ INVENTORY = "inventories/lab/hosts.yml"
 MACHINES = "inventories/vm/hosts.yml"
 
 
+LONG = bool(os.environ.get("TEST_LONG"))
+
+
+def pytest_configure(config) -> None:
+    config.addinivalue_line("markers", "long: slow, and rarely broken; a part of make test-long")
+
+
+def pytest_collection_modifyitems(config, items) -> None:
+    """Leave what is marked as long to make test-long."""
+    left_out = [item for item in items if item.get_closest_marker("long") and not LONG]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished ansible-playbook: its exit status and all that it printed."""

@@ -99,6 +99,8 @@ def events(host, since: str) -> list[tuple[str, int]]:
 
 
 def test_verify_waits_for_no_host_that_is_off_and_names_an_npu_in_alarm(joined, sudoers, atlas):
+    # The restarts of the test before are over, so that nobody who is well is still to be waited for.
+    assert run_playbook("verify", *sudoers).rc == 0
     atlas("atlas3").check_output("npu-sim set health 5 Alarm")
     lab("stop", "atlas4")
     try:
@@ -107,8 +109,7 @@ def test_verify_waits_for_no_host_that_is_off_and_names_an_npu_in_alarm(joined, 
         lab("start", "atlas4")
         atlas("atlas3").check_output("npu-sim reset")
     assert {name: counts["failed"] for name, counts in run.recap.items()} == {**dict.fromkeys(HOSTS, 0), "atlas3": 1, "atlas4": 1}
-    # What may be waited for is the three that are well.
-    assert set(re.findall(r"of (\d+) so far", run.output)) <= {"3"}
+    assert " s left" not in run.output
     assert "UNREACHABLE" not in run.output
     rows = {line.split()[0]: line for line in run.output.splitlines() if re.match(r"atlas\d +198", line)}
     assert rows["atlas3"].split()[2:] == ["ready", "8", "1", "256", "GiB", "NPU", "5", "health", "is", "Alarm"]

@@ -9,7 +9,7 @@ import time
 from datetime import datetime
 
 import pytest
-from conftest import MACHINES, inspect, lab, run_playbook, wait_until
+from conftest import LONG, MACHINES, inspect, lab, run_playbook, wait_until
 
 NAMES = ("atlas1", "atlas2", "atlas3")
 CLIENTS = NAMES[1:]
@@ -40,7 +40,9 @@ def checked(machine):
 
 
 @pytest.fixture(scope="module")
-def deployed(checked):
+def deployed(request):
+    if LONG:
+        request.getfixturevalue("checked")
     run = play("site")
     assert run.rc == 0, run.failure
     return run
@@ -74,6 +76,7 @@ def mount_of(host) -> str:
     return next((line for line in host.file("/proc/mounts").content_string.splitlines() if " /data/models " in line), "")
 
 
+@pytest.mark.long
 def test_check_of_fresh_servers_changes_nothing_and_names_every_object(checked):
     before, run, after = checked
     assert run.rc == 0, run.failure
@@ -117,6 +120,7 @@ def test_file_of_the_server_is_read_in_the_containers_byte_for_byte(deployed, ma
         assert machine(name).check_output("docker exec gpustack sha256sum </dev/null /models/weights").split()[0] == wanted.split()[0]
 
 
+@pytest.mark.long
 def test_worker_writes_into_a_folder_that_the_servers_own_worker_made_and_only_so(deployed, machine):
     """The default squash is the narrowest one that lets GPUStack download to one cache from every host."""
     server, worker = machine("atlas1"), machine("atlas2")
@@ -140,6 +144,7 @@ def again(deployed):
     return play("site"), time.monotonic() - start
 
 
+@pytest.mark.long
 def test_second_run_changes_nothing(again):
     run, _seconds = again
     assert run.rc == 0, run.failure
@@ -223,6 +228,7 @@ def dead(rebooted, machine):
     return runs, seconds, time.time()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["preflight", "verify"])
 def test_dead_store_is_named_and_holds_no_run_up(dead, again, name):
     runs, seconds, _back = dead
@@ -235,6 +241,7 @@ def test_dead_store_is_named_and_holds_no_run_up(dead, again, name):
     assert seconds[name] < again[1] + STORE_LIMITS_S
 
 
+@pytest.mark.long
 def test_everything_goes_on_when_the_store_is_back(dead, machine):
     wait_until_ready(machine, dead[2])
     assert machine("atlas3").check_output("docker exec gpustack head -c 4 /models/weights | wc -c") == "4"
