@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ansible_collections.ascend.gpustack.plugins.module_utils.docker_images import architecture, registry
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker.images import architecture, registry
 
 # The chips that GPUStack 0.7's images have engines for, by the end of the image's tag
 VARIANTS = {"-npu-310p": "310P", "-npu": "910B"}

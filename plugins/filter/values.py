@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 from ansible.release import __version__ as ansible_core
-from ansible_collections.ascend.gpustack.plugins.filter.preflight import CHECKS, finding
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster, rules
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.controller import ansible_problem
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import ENCRYPTED, Given, Unknown
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight_report import report_lines, told_above
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.controller import ansible_problem
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import CHECKS, finding
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.report import report_lines, told_above
 
 # How the collection's public variables begin
 FAMILIES = ("gpustack_", "ascend_driver_check_", "nfs_server_", "nfs_client_", "firewalld_configure_", "docker_swarm_", "vllm_stack_")

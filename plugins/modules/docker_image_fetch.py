@@ -88,7 +88,8 @@ import uuid
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils import docker_images, image_job
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import image_job
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import images as docker_images
 
 
 def start(parameters: dict[str, Any], jobs: image_job.Jobs) -> str:

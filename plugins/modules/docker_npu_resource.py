@@ -84,7 +84,8 @@ import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli, docker_daemon
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import daemon as docker_daemon
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
 
 # The first one that has --validate

@@ -76,7 +76,8 @@ kind:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils import docker_api, docker_images
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import api as docker_api
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import images as docker_images
 
 
 def gather(parameters: dict[str, Any], ask: docker_api.Api) -> dict[str, Any]:

@@ -101,7 +101,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils.docker_api import Api, ApiError, api
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker.api import Api, ApiError, api
 
 OWN = "gpustack."
 NAME = "gpustack.name"

@@ -99,7 +99,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils import firewalld, host_facts, text_file
+from ansible_collections.ascend.gpustack.plugins.module_utils import files
+from ansible_collections.ascend.gpustack.plugins.module_utils import files as text_file
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker.cli import first_line
+from ansible_collections.ascend.gpustack.plugins.module_utils.host import firewalld, reach
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import RC_NOT_FOUND, Result, Runner, run
 
 DIRECTORY = "/etc/firewalld/services"
@@ -161,7 +164,7 @@ class Plan:
 
 
 def complaint(result: Result) -> str:
-    return host_facts.first_line(result.stderr) or host_facts.first_line(result.stdout) or f"rc {result.rc}"
+    return first_line(result.stderr) or first_line(result.stdout) or f"rc {result.rc}"
 
 
 # Reading
@@ -186,7 +189,7 @@ def own_files(host: Host, names: list[str]) -> dict[str, str]:
     found = {}
     for file in sorted(os.listdir(host.directory)) if os.path.isdir(host.directory) else []:
         name, extension = os.path.splitext(file)
-        text = host_facts.read_text(host.path(name)) if extension == ".xml" else ""
+        text = files.read_text(host.path(name)) if extension == ".xml" else ""
         if firewalld.MARK in text:
             found[name] = text
         elif name in names and extension == ".xml":
@@ -211,7 +214,7 @@ def resolve(host: Host, source: str) -> list[firewalld.Network]:
     try:
         return [ipaddress.ip_network(text, strict=False)]
     except ValueError:
-        found = host_facts.addresses(host.runner, text, host.timeout)
+        found = reach.addresses(host.runner, text, host.timeout)
     if not found:
         raise AccessError(
             f"{source} can't be resolved; expected a name with an address. Correct gpustack_address, or add it to /etc/hosts."

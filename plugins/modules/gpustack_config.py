@@ -96,8 +96,9 @@ import stat
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_config_file as config_file
-from ansible_collections.ascend.gpustack.plugins.module_utils import text_file
+from ansible_collections.ascend.gpustack.plugins.module_utils import files as text_file
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file
 
 ROOT = (0, 0)
 MODE = 0o600
@@ -186,7 +187,7 @@ def configure(module: AnsibleModule, owner: tuple[int, int]) -> dict[str, Any]:
 def secret_texts(value: Any, inside_secret: bool) -> list[str]:
     """The texts under names that look secret, and who logs in in the URLs of the others."""
     if isinstance(value, dict):
-        named = [(inner, inside_secret or config_file.looks_secret(str(key))) for key, inner in value.items()]
+        named = [(inner, inside_secret or redact.looks_secret(str(key))) for key, inner in value.items()]
         return [text for inner, secret in named for text in secret_texts(inner, secret)]
     if isinstance(value, list):
         return [text for inner in value for text in secret_texts(inner, inside_secret)]

@@ -98,7 +98,8 @@ import time
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli, gpustack_causes
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import causes as gpustack_causes
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
 
 # Seconds between two looks at least and at most; on a slow host, which starts GPUStack meanwhile, to look takes a fifth of the time.

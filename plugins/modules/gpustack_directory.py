@@ -82,15 +82,16 @@ import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_directory as directory
-from ansible_collections.ascend.gpustack.plugins.module_utils import host_facts
+from ansible_collections.ascend.gpustack.plugins.module_utils import files
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import directory
+from ansible_collections.ascend.gpustack.plugins.module_utils.host import mounts as host_mounts
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
 
 LOOK_LIMIT = 20.0
 
 
 def remove(runner: Runner, parameters: dict[str, Any], mountinfo: str, check: bool) -> dict[str, Any]:
-    mounts = host_facts.parse_mountinfo(mountinfo)
+    mounts = host_mounts.parse_mountinfo(mountinfo)
     store = directory.resolve(runner, parameters["store"], LOOK_LIMIT) if parameters["store"] else ""
     seen = directory.look(runner, parameters["path"], LOOK_LIMIT)
     wanted = directory.plan(seen, parameters["kind"], store, mounts)
@@ -127,7 +128,7 @@ def main() -> None:
     if parameters["state"] == "present":
         result = present(run, parameters, module.check_mode)
     else:
-        result = remove(run, parameters, host_facts.read_text("/proc/self/mountinfo"), module.check_mode)
+        result = remove(run, parameters, files.read_text("/proc/self/mountinfo"), module.check_mode)
     error = result.pop("error")
     if error:
         module.fail_json(msg=f"{error}: expected to run as root on a file system that answers. Mend that, and run this again.", **result)

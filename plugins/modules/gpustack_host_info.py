@@ -424,7 +424,16 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli, gpustack_data, host_facts
+from ansible_collections.ascend.gpustack.plugins.module_utils import files
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import daemon as docker_daemon
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file as gpustack_config_file
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import data as gpustack_data
+from ansible_collections.ascend.gpustack.plugins.module_utils.host import firewalld as host_firewalld
+from ansible_collections.ascend.gpustack.plugins.module_utils.host import listeners as host_listeners
+from ansible_collections.ascend.gpustack.plugins.module_utils.host import reach
+from ansible_collections.ascend.gpustack.plugins.module_utils.host import store as host_store
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu import holders as npu_holders
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
 
 
@@ -451,7 +460,7 @@ def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Place
         except docker_cli.DockerError as failure:
             # Unknown containers are not to be taken for none.
             engine = replace(engine, running=False, error=str(failure))
-    root = host_facts.probe(runner, engine.root_dir, timeout) if engine.root_dir else None
+    root = host_store.probe(runner, engine.root_dir, timeout) if engine.root_dir else None
     controller_time = parameters["controller_time"]
     store = _store(runner, parameters["store_path"], places.proc, timeout)
     return {
@@ -460,18 +469,18 @@ def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Place
         "machine": platform.machine(),
         "root": os.geteuid() == 0,
         "docker": {**asdict(engine), "root_free_mb": root.free_mb if root else None},
-        "python_requests": host_facts.python_requests(),
+        "python_requests": docker_daemon.python_requests(),
         "python": sys.executable,
         # A virtual environment's is the same program, and has packages of its own.
         "python_packaged": sys.prefix == "/usr" and os.path.realpath(sys.executable) == os.path.realpath(places.python),
         **_of_containers(parameters, engine, containers, runner, places),
         "image": _image(runner, parameters["image"], engine, timeout),
         "data": _data(runner, parameters["data_volume"], engine, store, places.proc, timeout),
-        "config": host_facts.config_file(parameters["config_path"]),
+        "config": gpustack_config_file.config_file(parameters["config_path"]),
         "store": store,
-        "firewalld": host_facts.firewalld(runner, timeout),
-        "probes": host_facts.probe_ports(runner, parameters["probe"], timeout),
-        "resolved": {name: host_facts.resolve(runner, name, timeout) for name in parameters["resolve"]},
+        "firewalld": host_firewalld.firewalld(runner, timeout),
+        "probes": reach.probe_ports(runner, parameters["probe"], timeout),
+        "resolved": {name: reach.resolve(runner, name, timeout) for name in parameters["resolve"]},
     }
 
 
@@ -485,15 +494,17 @@ def _of_containers(
     ours, known = parameters["container"], containers or []
     present = docker_cli.find(known, ours)
     running = sorted(docker_cli.name_of(each) for each in known if docker_cli.is_running(each))
-    arguments = host_facts.docker_arguments(places.proc, places.docker_pid)
-    settings = host_facts.daemon_settings(arguments, places.docker_config)
+    arguments = docker_daemon.docker_arguments(places.proc, places.docker_pid)
+    settings = docker_daemon.daemon_settings(arguments, places.docker_config)
     stack = parameters["stack"]
-    holders = host_facts.npu_holders(known, ours, host_facts.npu_nodes(places.dev), stack)
+    holders = npu_holders.npu_holders(known, ours, npu_holders.npu_nodes(places.dev), stack)
     return {
         "container": docker_cli.summary(present) if present else None,
         "npu_holders": holders,
-        "listeners": host_facts.listeners(places.proc, parameters["ports"], known, ours, stack),
-        "docker_chain": host_facts.docker_chain(runner, engine, settings, None if containers is None else running, parameters["timeout"]),
+        "listeners": host_listeners.listeners(places.proc, parameters["ports"], known, ours, stack),
+        "docker_chain": docker_daemon.docker_chain(
+            runner, engine, settings, None if containers is None else running, parameters["timeout"]
+        ),
     }
 
 
@@ -514,14 +525,14 @@ def _data(
 ) -> dict[str, Any] | None:
     if not name:
         return None
-    return gpustack_data.read(runner, name, engine, store, host_facts.read_text(f"{proc}/self/mountinfo"), timeout)
+    return gpustack_data.read(runner, name, engine, store, files.read_text(f"{proc}/self/mountinfo"), timeout)
 
 
 def _store(runner: Runner, path: str | None, proc: str, timeout: float) -> dict[str, Any] | None:
     if not path:
         return None
-    mountinfo, volumes = (host_facts.read_text(f"{proc}/{name}") for name in ("self/mountinfo", "fs/nfsfs/volumes"))
-    return host_facts.store(runner, path, mountinfo, volumes, timeout)
+    mountinfo, volumes = (files.read_text(f"{proc}/{name}") for name in ("self/mountinfo", "fs/nfsfs/volumes"))
+    return host_store.store(runner, path, mountinfo, volumes, timeout)
 
 
 def main() -> None:

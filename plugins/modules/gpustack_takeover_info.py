@@ -214,8 +214,12 @@ import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli, docker_run, host_facts, takeover
-from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_config_file as config_file
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import daemon as docker_daemon
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import run as docker_run
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover import analysis as takeover
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover import old as old_container
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
 
 DOCKER_PID = "/var/run/docker.pid"
@@ -256,8 +260,8 @@ NOTHING: dict[str, Any] = {
 }
 
 
-def desired_of(parameters: dict[str, Any]) -> takeover.Desired:
-    return takeover.Desired(
+def desired_of(parameters: dict[str, Any]) -> old_container.Desired:
+    return old_container.Desired(
         role=parameters["role"],
         data_volume=parameters["data_volume"],
         models_dir=parameters["models_dir"],
@@ -299,18 +303,20 @@ def read_container(runner: Runner, name: str, timeout: float) -> dict[str, Any] 
     return found[0]
 
 
-def examine(container: dict[str, Any], desired: takeover.Desired, runner: Runner, timeout: float, version_timeout: float) -> dict[str, Any]:
+def examine(
+    container: dict[str, Any], desired: old_container.Desired, runner: Runner, timeout: float, version_timeout: float
+) -> dict[str, Any]:
     image = docker_cli.read_image(runner, container.get("Image", ""), timeout)
     info = docker_cli.ask(runner, ["docker", "info", "--format", "{{json .}}"], timeout)
-    settings = host_facts.daemon_settings(host_facts.docker_arguments("/proc", DOCKER_PID), DOCKER_CONFIG)
+    settings = docker_daemon.daemon_settings(docker_daemon.docker_arguments("/proc", DOCKER_PID), DOCKER_CONFIG)
     defaults = engine_defaults(info, settings)
-    old = takeover.read_old(runner, container, image, defaults, timeout, version_timeout)
+    old = old_container.read_old(runner, container, image, defaults, timeout, version_timeout)
     return takeover.analyse(old, desired)
 
 
 def secrets_given(environment: dict[str, str]) -> set[str]:
     """Secrets among what was passed to the module, for the record of its arguments."""
-    found = {value for name, value in environment.items() if config_file.looks_secret(name)}
+    found = {value for name, value in environment.items() if redact.looks_secret(name)}
     for value in environment.values():
         found.update(re.findall(r"://([^/\s@]+)@", value))
     return {value for value in found if len(value) >= 6}

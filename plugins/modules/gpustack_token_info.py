@@ -110,7 +110,9 @@ from collections.abc import Mapping
 from typing import Any, Callable, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_api, gpustack_token
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import api as gpustack_api
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import container as gpustack_container
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import token as gpustack_token
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
 
 API_LIMIT = 5.0
@@ -137,7 +139,7 @@ def initial_password(found: gpustack_token.Password, token: str, url: str | None
             silence = f"GPUStack could not be asked whether the password has been changed: {error}"
     if found.value is None:
         if answer is None and not last_try:
-            raise gpustack_token.TokenError("token_not_there", found.reason or "", transient=True)
+            raise gpustack_container.TokenError("token_not_there", found.reason or "", transient=True)
         return {"initial_password": None, "initial_password_reason": found.reason}
     if answer is False:
         return {"initial_password": None, "initial_password_reason": "the password of admin has been changed"}
@@ -145,10 +147,10 @@ def initial_password(found: gpustack_token.Password, token: str, url: str | None
 
 
 def read(run_command: Runner, params: Mapping[str, Any], unchanged: Unchanged, last_try: bool) -> dict[str, Any]:
-    container = gpustack_token.inspect(run_command, params["container"])
+    container = gpustack_container.inspect(run_command, params["container"])
     if not params["allow_stopped"]:
-        gpustack_token.refuse_not_running(container)
-    settings = gpustack_token.Settings(run_command, container)
+        gpustack_container.refuse_not_running(container)
+    settings = gpustack_container.Settings(run_command, container)
     token = gpustack_token.find_token(run_command, container, settings, params["data_dir"])
     result = {"token": token.value, "source": token.source, "generated": token.generated}
     if params["initial_password"]:
@@ -177,7 +179,7 @@ def main() -> None:
     clock = gpustack_token.Clock(time.monotonic, time.sleep)
     try:
         result = gather(run, module.params, clock, password_unchanged)
-    except gpustack_token.TokenError as error:
+    except gpustack_container.TokenError as error:
         module.fail_json(msg=f"{error}.", reason=error.reason, transient=error.transient)
     module.exit_json(**result)
 

@@ -215,7 +215,9 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_api, gpustack_records
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import api as gpustack_api
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import records as gpustack_records
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import workers as gpustack_workers
 
 
 def npu_counts(expected: Mapping[str, Any]) -> dict[str, int | None]:
@@ -232,7 +234,7 @@ def npu_counts(expected: Mapping[str, Any]) -> dict[str, int | None]:
 
 
 def gather(client: gpustack_api.Client, params: Mapping[str, Any]) -> dict[str, Any]:
-    cluster = gpustack_api.wait_for_workers(client, npu_counts(params["expected"]), params["wait"], time.monotonic, time.sleep)
+    cluster = gpustack_workers.wait_for_workers(client, npu_counts(params["expected"]), params["wait"], time.monotonic, time.sleep)
     result = {
         "ok": not cluster.comparison.problems,
         "problems": cluster.comparison.problems,

@@ -133,7 +133,14 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils import host_facts, nfs_exports, text_file
+from ansible_collections.ascend.gpustack.plugins.module_utils import files
+from ansible_collections.ascend.gpustack.plugins.module_utils import files as text_file
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker.cli import first_line
+from ansible_collections.ascend.gpustack.plugins.module_utils.host import mounts as host_mounts
+from ansible_collections.ascend.gpustack.plugins.module_utils.host import reach
+from ansible_collections.ascend.gpustack.plugins.module_utils.nfs import clients as nfs_clients
+from ansible_collections.ascend.gpustack.plugins.module_utils.nfs import exports as nfs_exports
+from ansible_collections.ascend.gpustack.plugins.module_utils.nfs import rules as nfs_rules
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import RC_NOT_EXECUTABLE, RC_NOT_FOUND, Result, Runner, run
 
 
@@ -180,17 +187,17 @@ class Plan:
     text: str | None
     mountpoint: bool
     squash: str
-    by_hand: list[nfs_exports.Rule]
-    verdict: nfs_exports.Verdict
+    by_hand: list[nfs_rules.Rule]
+    verdict: nfs_rules.Verdict
     notes: list[str]
 
 
 def ask(runner: Runner, timeout: float) -> Host:
     @functools.cache
     def addresses(name: str) -> list[str]:
-        return host_facts.addresses(runner, name, timeout)
+        return reach.addresses(runner, name, timeout)
 
-    return Host(runner, timeout, addresses, lambda name: host_facts.resolve(runner, name, timeout))
+    return Host(runner, timeout, addresses, lambda name: reach.resolve(runner, name, timeout))
 
 
 # Reading
@@ -207,7 +214,7 @@ def read(path: str) -> bytes | None:
 def tables(places: Places) -> list[nfs_exports.Table]:
     """The exports files made by hand, in the order in which exportfs reads them."""
     names = os.listdir(places.directory) if os.path.isdir(places.directory) else []
-    mine = sorted((name for name in names if re.fullmatch(r"[^.].*\.exports", name, re.DOTALL)), key=nfs_exports.natural)
+    mine = sorted((name for name in names if re.fullmatch(r"[^.].*\.exports", name, re.DOTALL)), key=nfs_rules.natural)
     paths = [places.exports] + [f"{places.directory}/{name}" for name in mine if name != places.name]
     return [nfs_exports.parse(read(path) or b"", path) for path in paths if os.path.isfile(path)]
 
@@ -238,32 +245,32 @@ def path_problems(host: Host, path: str, check: bool) -> list[str]:
     if "No such file" in result.stderr:
         return [] if check else [f"{path} is not there: expected the directory to export. Make it: mkdir -p '{path}'."]
     if result.rc != 0:
-        return [f"{path} can't be examined ({host_facts.first_line(result.stderr)}): expected a directory. Look at it: stat '{path}'."]
+        return [f"{path} can't be examined ({first_line(result.stderr)}): expected a directory. Look at it: stat '{path}'."]
     kind = result.stdout.strip()
     return [] if kind == "directory" else [f"{path} is a {kind}: expected a directory. Move it away, or export another path."]
 
 
 def is_mount_point(mountinfo: str, path: str) -> bool:
     """As mountd decides it: by the device, so that a part of the same file system mounted there is none."""
-    mounts = host_facts.parse_mountinfo(mountinfo)
-    here, above = host_facts.holding(mounts, path), host_facts.holding(mounts, os.path.dirname(path))
+    mounts = host_mounts.parse_mountinfo(mountinfo)
+    here, above = host_mounts.holding(mounts, path), host_mounts.holding(mounts, os.path.dirname(path))
     return here is not None and here.target == path and (above is None or above.device != here.device)
 
 
-def read_clients(params: dict[str, Any], host: Host) -> tuple[list[nfs_exports.Client], list[str]]:
+def read_clients(params: dict[str, Any], host: Host) -> tuple[list[nfs_clients.Client], list[str]]:
     clients, problems = [], []
     for given in params["clients"]:
         try:
-            clients.append(nfs_exports.read_client(given["client"], given["access"], host.resolve if params["allow_names"] else None))
+            clients.append(nfs_clients.read_client(given["client"], given["access"], host.resolve if params["allow_names"] else None))
         except ValueError as error:
             problems.append(str(error))
-    return nfs_exports.in_order(clients), problems
+    return nfs_clients.in_order(clients), problems
 
 
 # Judging
 
 
-def guard(path: str, former: list[nfs_exports.Entry], verdict: nfs_exports.Verdict, mounted: bool) -> tuple[bool, list[str]]:
+def guard(path: str, former: list[nfs_exports.Entry], verdict: nfs_rules.Verdict, mounted: bool) -> tuple[bool, list[str]]:
     """Whether the export depends on a mounted disk, and what is wrong with that. former are the own file's entries."""
     entries = former + [rule.entry for _client, rule in verdict.covered]
     guarded = [entry.where for entry in entries if entry.options.mountpoint]
@@ -284,10 +291,10 @@ def plan(params: dict[str, Any], host: Host, places: Places, check: bool) -> Pla
     entries = [entry for table in found for entry in table.entries]
     own_entries = nfs_exports.parse(own or b"", places.own).entries
     real = real_paths(host, [path, *(entry.path for entry in [*entries, *own_entries] if entry.path.startswith("/"))])
-    by_hand = nfs_exports.rules(nfs_exports.by_real_path(entries, real, path), host.addresses)
-    verdict = nfs_exports.judge(path, clients, by_hand, squash)
-    former = nfs_exports.by_real_path(own_entries, real, path)
-    mountpoint, unmounted = guard(path, former, verdict, is_mount_point(host_facts.read_text(places.mountinfo), real[path]))
+    by_hand = nfs_rules.rules(nfs_rules.by_real_path(entries, real, path), host.addresses)
+    verdict = nfs_rules.judge(path, clients, by_hand, squash)
+    former = nfs_rules.by_real_path(own_entries, real, path)
+    mountpoint, unmounted = guard(path, former, verdict, is_mount_point(files.read_text(places.mountinfo), real[path]))
     problems += verdict.problems + unmounted
     stopped = [f"{table.stopped}: exportfs reads that file no further. Correct that line." for table in found if table.stopped]
     notes = stopped + verdict.notes
@@ -300,8 +307,8 @@ def plan(params: dict[str, Any], host: Host, places: Places, check: bool) -> Pla
 
 def out_of_force(planned: Plan, host: Host, places: Places) -> list[str]:
     entries = nfs_exports.parse(read(places.etab) or b"", places.etab).entries
-    in_force = nfs_exports.rules(nfs_exports.by_real_path(entries, planned.real, planned.path), host.addresses)
-    return nfs_exports.out_of_force(planned.verdict, planned.squash, planned.mountpoint, in_force, planned.by_hand, places.etab)
+    in_force = nfs_rules.rules(nfs_rules.by_real_path(entries, planned.real, planned.path), host.addresses)
+    return nfs_rules.out_of_force(planned.verdict, planned.squash, planned.mountpoint, in_force, planned.by_hand, places.etab)
 
 
 # Changing

@@ -167,13 +167,17 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli, host_facts, nfs_mounts
+from ansible_collections.ascend.gpustack.plugins.module_utils import files
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
+from ansible_collections.ascend.gpustack.plugins.module_utils.host import mounts as host_mounts
+from ansible_collections.ascend.gpustack.plugins.module_utils.host import store as host_store
+from ansible_collections.ascend.gpustack.plugins.module_utils.nfs import client as nfs_mounts
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import PATH, Runner, run
 
 
 def gather(parameters: dict[str, Any], runner: Runner, mountinfo: str, fstab: str) -> dict[str, Any]:
     path, timeout = parameters["path"], parameters["timeout"]
-    seen = host_facts.probe(runner, path, timeout)
+    seen = host_store.probe(runner, path, timeout)
     mount = nfs_mounts.live_mount(mountinfo, path)
     hidden = nfs_mounts.hidden_files(runner, path, timeout) if seen.exists and not mount else []
     server = nfs_mounts.locate_server(runner, parameters["server"], timeout)
@@ -190,7 +194,7 @@ def gather(parameters: dict[str, Any], runner: Runner, mountinfo: str, fstab: st
     }
 
 
-def _mount(mount: host_facts.Mount) -> dict[str, Any]:
+def _mount(mount: host_mounts.Mount) -> dict[str, Any]:
     address = next((option[5:] for option in mount.options if option.startswith("addr=")), None)
     return {
         "source": mount.source,
@@ -209,7 +213,7 @@ def _containers(runner: Runner, path: str, timeout: float) -> list[str] | None:
 
 
 def _read_ahead(mount: dict[str, Any] | None) -> int | None:
-    text = host_facts.read_text(f"/sys/class/bdi/{mount['device']}/read_ahead_kb").strip() if mount else ""
+    text = files.read_text(f"/sys/class/bdi/{mount['device']}/read_ahead_kb").strip() if mount else ""
     return int(text) if text.isdigit() else None
 
 
@@ -223,7 +227,7 @@ def main() -> None:
         supports_check_mode=True,
     )
 
-    told = gather(module.params, run, host_facts.read_text("/proc/self/mountinfo"), host_facts.read_text("/etc/fstab"))
+    told = gather(module.params, run, files.read_text("/proc/self/mountinfo"), files.read_text("/etc/fstab"))
     tools = all(shutil.which(name, path=PATH) for name in ("mount.nfs", "showmount"))
     module.exit_json(changed=False, tools=tools, read_ahead_kb=_read_ahead(told["mount"]), **told)
 

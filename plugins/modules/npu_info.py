@@ -431,8 +431,8 @@ ansible_facts:
 import functools
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils.npu_smi_host import library_path
-from ansible_collections.ascend.gpustack.plugins.module_utils.npu_smi_report import Host, Request, collect
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.driver import library_path
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.report import Host, Request, collect
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import run
 
 

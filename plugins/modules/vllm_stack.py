@@ -88,10 +88,11 @@ import time
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli, swarm_stack
-from ansible_collections.ascend.gpustack.plugins.module_utils.docker_cli import DockerError
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker.cli import DockerError
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import run
-from ansible_collections.ascend.gpustack.plugins.module_utils.swarm_stack import Run, StackError
+from ansible_collections.ascend.gpustack.plugins.module_utils.swarm import stack as swarm_stack
+from ansible_collections.ascend.gpustack.plugins.module_utils.swarm.stack import Run, StackError
 
 IGNORED = "Ignoring unsupported options:"
 GONE = "nothing found in stack"

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_settings
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack_config_file import looks_secret
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import v0_7 as gpustack_settings
+from ansible_collections.ascend.gpustack.plugins.module_utils.redact import looks_secret
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import texts
 
 # As Ansible's filter bool reads them on every version

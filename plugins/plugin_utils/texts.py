@@ -10,7 +10,7 @@ import re
 import urllib.parse
 from collections.abc import Callable, Iterable
 
-from ansible_collections.ascend.gpustack.plugins.module_utils.nfs_exports import read_client
+from ansible_collections.ascend.gpustack.plugins.module_utils.nfs.clients import read_client
 
 LONGEST_SHOWN = 60
 # Letters of every script; nothing that fstab, exports(5), systemd, Docker or a shell takes for something else

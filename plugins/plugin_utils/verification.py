@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import addresses, setting
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.connections import connection_problem
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.store import DEAD_STORE_REMEDY, dead_store
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.connections import connection_problem
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import DEAD_STORE_REMEDY, dead_store
 
 FAILED_BEFORE = "failed earlier in this run"
 NO_HOST: dict = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 
 import yaml
-from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import ports as port_table
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NAMES = [f"atlas{number}" for number in range(1, 6)]
@@ -19,7 +19,7 @@ NFS = ["2049/tcp", "111/tcp", "20048/tcp", "111/udp", "20048/udp", "662/tcp", "6
 def access(host: str, groups: dict | None = None, store_type: str = "nfs", **variables: dict) -> dict[str, tuple]:
     """Ports and sources by service; variables are those of hosts, by their names."""
     hostvars = {name: {**HOSTVARS[name], **variables.get(name, {})} for name in NAMES}
-    services = cluster.firewall_access(host, hostvars, groups or GPUSTACK, store_type)["services"]
+    services = port_table.firewall_access(host, hostvars, groups or GPUSTACK, store_type)["services"]
     return {service["name"]: (service["ports"], service["sources"]) for service in services}
 
 
@@ -46,8 +46,8 @@ def test_a_store_with_a_network_of_its_own_is_open_there_and_for_its_clients():
     own = {"nfs_server_clients": ["192.168.7.0/24"], "gpustack_store_server": "192.168.7.1"}
     assert access("atlas1", atlas1=own)["gpustack-store"] == (NFS, ["192.168.7.0/24"])
     hostvars = {**HOSTVARS, "atlas1": {**HOSTVARS["atlas1"], **own}}
-    assert cluster.firewall_access("atlas1", hostvars, GPUSTACK, "nfs")["addresses"] == ["10.0.0.1", "192.168.7.1"]
-    assert cluster.firewall_access("atlas2", hostvars, GPUSTACK, "nfs")["addresses"] == ["10.0.0.2"]
+    assert port_table.firewall_access("atlas1", hostvars, GPUSTACK, "nfs")["addresses"] == ["10.0.0.1", "192.168.7.1"]
+    assert port_table.firewall_access("atlas2", hostvars, GPUSTACK, "nfs")["addresses"] == ["10.0.0.2"]
 
 
 def test_ports_that_gpustack_is_configured_with_are_those_that_are_opened():
@@ -97,7 +97,7 @@ def test_hosts_of_both_kinds_have_the_ports_of_both_and_one_list_of_sources():
 
 def test_the_address_is_the_one_that_other_hosts_use():
     hostvars = {**HOSTVARS, "atlas2": {"ansible_host": "127.0.0.1", "gpustack_address": "atlas2.example.com"}, "atlas3": {}}
-    found = cluster.firewall_access("atlas2", hostvars, GPUSTACK, "nfs")
+    found = port_table.firewall_access("atlas2", hostvars, GPUSTACK, "nfs")
     assert found["addresses"] == ["atlas2.example.com"]
     assert found["services"][0]["sources"] == ["10.0.0.1", "atlas2.example.com", "atlas3", "10.0.0.4", "10.0.0.5"]
 
@@ -109,7 +109,7 @@ def test_nfs_s_ports_are_those_where_nfs_server_puts_its_services():
 
 
 def listening(host: str, kind: str, **variables: object) -> list[int]:
-    return cluster.listening_ports(host, {**HOSTVARS, host: {**HOSTVARS[host], **variables}}, GPUSTACK, kind)
+    return port_table.listening_ports(host, {**HOSTVARS, host: {**HOSTVARS[host], **variables}}, GPUSTACK, kind)
 
 
 def test_containers_of_gpustack_listen_on_the_ports_that_are_set_for_them():

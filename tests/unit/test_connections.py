@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.connections import CAUSES, connection_problem
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.connections import CAUSES, connection_problem
 
 # As ansible-core 2.15 and 2.21 with OpenSSH 9.2 said it; the other versions in between say one of the two.
 OLD = 'Data could not be sent to remote host "10.0.0.9". Make sure this host can be reached over ssh: '

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.ascend.gpustack.plugins.filter import values
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.controller import ansible_problem
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.controller import ansible_problem
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import stat
 import subprocess
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.module_utils import docker_daemon
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import daemon as docker_daemon
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
 from ansible_collections.ascend.gpustack.plugins.modules import docker_npu_resource
 

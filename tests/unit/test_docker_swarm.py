@@ -8,8 +8,8 @@ import threading
 from http.server import BaseHTTPRequestHandler
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.module_utils import docker_api
-from ansible_collections.ascend.gpustack.plugins.module_utils.docker_api import ApiError
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import api as docker_api
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker.api import ApiError
 from ansible_collections.ascend.gpustack.plugins.modules import docker_swarm_node, docker_swarm_nodes
 
 TOKENS = {"Manager": "SWMTKN-1-manager", "Worker": "SWMTKN-1-worker"}

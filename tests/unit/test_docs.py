@@ -10,9 +10,10 @@ import pytest
 import yaml
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible_collections.ascend.gpustack.plugins.filter import preflight, values
-from ansible_collections.ascend.gpustack.plugins.plugin_utils import connections, rules
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import SWARM_PORTS, firewall_access
+from ansible_collections.ascend.gpustack.plugins.filter import values
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import rules
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.ports import SWARM_PORTS, firewall_access
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import connections, finding, report
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
@@ -104,12 +105,14 @@ def test_both_languages_name_the_same_things_in_the_same_sections():
 @pytest.mark.parametrize("path", READMES, ids=lambda path: path.name)
 def test_every_check_stands_in_the_table_of_checks(path):
     (table,) = [table for table in tables(path) if "`npu_smi`" in "".join(table)]
-    assert [row.split("`")[1] for row in table[2:]] == list(preflight.CHECKS)
-    source = "".join((ROOT / f"plugins/filter/{name}.py").read_text() for name in ("preflight", "values"))
-    used = set(re.findall(r'(?:finding|judged)\(\s*"(\w+)"', source)) | {check for check, _fact in preflight.KEPT_PROBLEMS}
+    assert [row.split("`")[1] for row in table[2:]] == list(finding.CHECKS)
+    source = "".join(
+        path.read_text() for path in [*(ROOT / "plugins/plugin_utils/preflight").glob("*.py"), ROOT / "plugins/filter/values.py"]
+    )
+    used = set(re.findall(r'(?:finding|judged)\(\s*"(\w+)"', source)) | {check for check, _fact in report.KEPT_PROBLEMS}
     used |= set(re.findall(r'_(?:shared|differing)\(\s*\w+,\s*"(\w+)"', source))
     used |= {check for _pattern, check, _message, _remedy in connections.CAUSES}
-    assert used == set(preflight.CHECKS)
+    assert used == set(finding.CHECKS)
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))

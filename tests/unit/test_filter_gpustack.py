@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.ascend.gpustack.plugins.filter import gpustack
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import node
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import version as versions
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import copy_refusals, node_refusals
 
 CONTAINER = {
     "managed": True,
@@ -29,7 +32,7 @@ def plan(host=None, config=None, compared=None, takeover=None, image_due=False, 
     present = {**HOST, **(host or {})}
     if container and present["container"]:
         present["container"] = {**CONTAINER, **container}
-    return gpustack.node_plan(
+    return node.node_plan(
         present, config or SAME, compared or {}, takeover or {}, "gpustack:v", image_due, version, "gpustack", "gpustack-data"
     )
 
@@ -123,7 +126,7 @@ def test_hand_made_container_is_replaced_and_what_is_kept_is_said():
 
 
 def refusals(version="0.7.1", works=True, **host) -> list[str]:
-    return gpustack.node_refusals({"npu_holders": [], **HOST, **host}, version, "/data/models", "gpustack", "atlas1", works)
+    return node_refusals({"npu_holders": [], **HOST, **host}, version, "/data/models", "gpustack", "atlas1", works)
 
 
 def test_npus_that_another_container_holds_are_not_given_to_gpustack_too():
@@ -150,9 +153,7 @@ def test_host_whose_data_is_a_copy_of_another_workers_is_refused_with_the_way_ou
     groups = {"gpustack_worker": ["atlas1", "atlas7"]}
 
     def told(**worker: str) -> list[str]:
-        return gpustack.copy_refusals(
-            host, [{**known, **worker}], "atlas7", {"atlas1": {"gpustack_worker_name": "npu-1"}, "atlas7": {}}, groups
-        )
+        return copy_refusals(host, [{**known, **worker}], "atlas7", {"atlas1": {"gpustack_worker_name": "npu-1"}, "atlas7": {}}, groups)
 
     assert told() == [
         "atlas7: its data has the identity of the worker npu-1 (10.0.0.1); expected one of its own. On the copy run: docker stop "
@@ -190,13 +191,13 @@ def test_another_generation_docker_and_store_are_refused_together():
 
 def test_version_that_is_none_is_named():
     with pytest.raises(AnsibleFilterError, match="latest"):
-        gpustack.version_key("latest")
+        versions.version_key("latest")
 
 
 def test_proxy_never_stands_between_the_nodes():
-    env = gpustack.with_no_proxy({"HTTP_PROXY": "http://p:3128", "no_proxy": "x.org"}, ["10.0.0.2", "10.0.0.1"])
+    env = node.with_no_proxy({"HTTP_PROXY": "http://p:3128", "no_proxy": "x.org"}, ["10.0.0.2", "10.0.0.1"])
     assert env["NO_PROXY"] == env["no_proxy"] == "x.org,localhost,127.0.0.1,10.0.0.1,10.0.0.2"
-    assert gpustack.with_no_proxy({"A": 1}, ["10.0.0.1"]) == {"A": "1"}
+    assert node.with_no_proxy({"A": 1}, ["10.0.0.1"]) == {"A": "1"}
 
 
 def test_worker_that_models_name_keeps_its_name():
@@ -213,7 +214,7 @@ def test_worker_that_models_name_keeps_its_name():
 
 def test_user_without_root_rights_is_one_refusal():
     host = {"root": False, "docker": {"installed": True, "running": False, "error": "permission denied"}}
-    assert gpustack.node_refusals(host, "0.7.1", "/data/models", "gpustack", "atlas1", True) == [
+    assert node_refusals(host, "0.7.1", "/data/models", "gpustack", "atlas1", True) == [
         "atlas1: its user has no root rights; expected root, or one who becomes root. Set ansible_become: true."
     ]
 

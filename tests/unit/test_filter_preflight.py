@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.filter import preflight
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import cluster, finding, npu, report
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import host_findings
 
 CHIP = {"npu_id": 0, "chip_id": 0, "name": "910B4", "memory_total_mb": 32768, "health": "OK", "device": "/dev/davinci0"}
 NPU = {
@@ -14,7 +15,7 @@ NPU = {
     "findings": [],
     "driver_version": "25.2.0",
     "chips": [{**CHIP, "npu_id": number, "device": f"/dev/davinci{number}"} for number in range(8)],
-    "manager_devices": list(preflight.MANAGERS),
+    "manager_devices": list(npu.MANAGERS),
     "mounts": ["/usr/local/dcmi"],
     "missing_files": [],
 }
@@ -61,7 +62,7 @@ def changed(value: dict, **changes) -> dict:
 
 
 def told(host=None, npu=None, **expect) -> list[tuple[str, str, str]]:
-    found = preflight.host_findings(host or HOST, npu or NPU, {**EXPECT, **expect})
+    found = host_findings(host or HOST, npu or NPU, {**EXPECT, **expect})
     return [(item["check"], item["result"], item["message"]) for item in found if item["result"] != "pass"]
 
 
@@ -141,7 +142,7 @@ def test_old_driver_is_refused_with_both_versions():
     "older, newer", [("24.1.rc2", "24.1.rc3"), ("24.1.rc3.7", "24.1.0"), ("24.1.1", "25.0.rc1"), ("25.5.1", "25.5.1.1")]
 )
 def test_driver_versions_sort_as_the_vendor_means_them(older, newer):
-    assert preflight.driver_key(older) < preflight.driver_key(newer.upper())
+    assert npu.driver_key(older) < npu.driver_key(newer.upper())
 
 
 def test_host_that_only_exports_the_store_needs_no_docker():
@@ -311,11 +312,11 @@ def summary(reports: dict[str, list], groups=None, settings=None, **hostvars) ->
     groups = groups or {"gpustack_server": hosts[:1], "gpustack_worker": hosts}
     variables = {host: {"ascend_driver_check_report": reports.get(host, []), **hostvars.get(host, {})} for host in [*hosts, *hostvars]}
     given = {"cluster": "gpustack", "skip": [], "continue": False, "limit": "", "multi_node": False}
-    return preflight.preflight_summary(hosts, variables, groups, {**given, **(settings or {})})
+    return report.preflight_summary(hosts, variables, groups, {**given, **(settings or {})})
 
 
-BAD = preflight.finding("clock", "fail", "its clock is off", "Run chronyd.")
-ODD = preflight.finding("npu_table", "warn", "one line is odd", "Look.")
+BAD = finding.finding("clock", "fail", "its clock is off", "Run chronyd.")
+ODD = finding.finding("npu_table", "warn", "one line is odd", "Look.")
 
 
 def test_equal_findings_are_grouped_and_the_limit_that_passes_ends_the_report():
@@ -478,7 +479,7 @@ def test_workers_probe_the_server_and_the_server_the_workers_of_the_play():
         "atlas1": {"ansible_host": "10.0.0.1", "gpustack_port": "80"},
         "atlas3": {"ansible_host": "10.0.0.3", "gpustack_worker_config": {"worker_port": 9000, "service_port_range": "50000-50010"}},
     }
-    probes = {host: preflight.firewall_probes(host, list(variables), variables, GROUPS, "nfs") for host in variables}
+    probes = {host: cluster.firewall_probes(host, list(variables), variables, GROUPS, "nfs") for host in variables}
     assert probes == {
         "atlas1": [
             {"host": "10.0.0.2", "port": 10150},
@@ -489,17 +490,17 @@ def test_workers_probe_the_server_and_the_server_the_workers_of_the_play():
         "atlas2": [{"host": "10.0.0.1", "port": 80}],
         "atlas3": [{"host": "10.0.0.1", "port": 80}],
     }
-    assert preflight.firewall_probes("atlas1", ["atlas1", "atlas2"], variables, GROUPS, "external") == probes["atlas1"][:2]
+    assert cluster.firewall_probes("atlas1", ["atlas1", "atlas2"], variables, GROUPS, "external") == probes["atlas1"][:2]
 
 
 def test_hosts_probe_the_nfs_ports_of_the_host_that_exports_the_store():
     groups = {**GROUPS, "gpustack_store": ["atlas3"]}
-    probes = preflight.firewall_probes("atlas2", list(ADDRESSES), ADDRESSES, groups, "nfs")
+    probes = cluster.firewall_probes("atlas2", list(ADDRESSES), ADDRESSES, groups, "nfs")
     assert probes[1:] == [{"host": "10.0.0.3", "port": port} for port in (2049, 111, 20048)]
     newer = {**ADDRESSES, "atlas2": {**ADDRESSES["atlas2"], "nfs_client_version": "4.2"}}
-    assert preflight.firewall_probes("atlas2", list(ADDRESSES), newer, groups, "nfs")[1:] == probes[1:2]
-    assert preflight.firewall_probes("atlas2", list(ADDRESSES), ADDRESSES, groups, "external") == probes[:1]
-    assert not [probe for probe in preflight.firewall_probes("atlas3", list(ADDRESSES), ADDRESSES, groups, "nfs") if probe["port"] == 2049]
+    assert cluster.firewall_probes("atlas2", list(ADDRESSES), newer, groups, "nfs")[1:] == probes[1:2]
+    assert cluster.firewall_probes("atlas2", list(ADDRESSES), ADDRESSES, groups, "external") == probes[:1]
+    assert not [probe for probe in cluster.firewall_probes("atlas3", list(ADDRESSES), ADDRESSES, groups, "nfs") if probe["port"] == 2049]
 
 
 def probed(*probes: tuple[str, int, str]) -> dict:
@@ -566,7 +567,7 @@ def test_what_stands_against_mount_and_export_joins_the_others():
 
 
 def test_dead_worker_is_not_said_to_have_closed_ports():
-    dead = preflight.finding("reachable", "fail", "no way leads to it", "Start it.")
+    dead = finding.finding("reachable", "fail", "no way leads to it", "Start it.")
     seen = {"atlas1": probed(("10.0.0.3", 10150, "unreachable"))}
     found = summary({"atlas1": [], "atlas3": [dead]}, GROUPS, **{host: {**ADDRESSES[host], **seen.get(host, {})} for host in ADDRESSES})
     assert [(item["host"], item["check"]) for item in found["stats"]["findings"]] == [("atlas3", "reachable")]

@@ -9,7 +9,7 @@ import re
 import pytest
 from ansible_collections.ascend.gpustack.plugins.filter import values
 from ansible_collections.ascend.gpustack.plugins.filter import vllm_stack as filters
-from ansible_collections.ascend.gpustack.plugins.module_utils import swarm_stack
+from ansible_collections.ascend.gpustack.plugins.module_utils.swarm import stack as swarm_stack
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import rules
 from hypothesis import given
 from hypothesis import strategies as st

@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.module_utils import firewalld
+from ansible_collections.ascend.gpustack.plugins.module_utils.host import firewalld
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
 from ansible_collections.ascend.gpustack.plugins.modules import firewalld_access
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_config_file as config_file
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file
 from hypothesis import given
 from hypothesis import strategies as st
 

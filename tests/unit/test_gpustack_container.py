@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_causes
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import causes as gpustack_causes
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
 from ansible_collections.ascend.gpustack.plugins.modules import gpustack_container
 

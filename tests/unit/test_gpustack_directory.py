@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_data, gpustack_directory, host_facts
-from ansible_collections.ascend.gpustack.plugins.module_utils.docker_cli import Engine
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker.cli import Engine
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import data as gpustack_data
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import directory as gpustack_directory
+from ansible_collections.ascend.gpustack.plugins.module_utils.host import mounts as host_mounts
+from ansible_collections.ascend.gpustack.plugins.module_utils.host import store as host_store
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result, run
 from ansible_collections.ascend.gpustack.plugins.modules import gpustack_directory as module
 
@@ -142,7 +145,7 @@ def test_data_on_the_store_stays_for_the_other_hosts_that_have_it_too(tmp_path):
 def test_directory_of_the_system_stays_whatever_mark_it_carries(path, kind):
     real = os.path.normpath("/" + path.lstrip("/"))
     seen = gpustack_directory.Seen(path, real, True, is_directory=True, is_marked=True, entries=[*gpustack_directory.OWN[kind]])
-    found = gpustack_directory.plan(seen, kind, "", host_facts.parse_mountinfo(""))
+    found = gpustack_directory.plan(seen, kind, "", host_mounts.parse_mountinfo(""))
     assert found.remove == [] and "of the system" in found.kept[0]["why"] and found.kept[0]["command"] == ""
 
 
@@ -191,7 +194,7 @@ def test_configuration_goes_and_what_others_have_beside_it_stays(tmp_path):
 
 
 def store_at(path: str, mountinfo: str) -> dict:
-    return host_facts.store(run, path, mountinfo, "", 20)
+    return host_store.store(run, path, mountinfo, "", 20)
 
 
 def test_data_behind_a_link_into_the_store_is_on_the_store(tmp_path):
@@ -226,8 +229,8 @@ OWN_DISK = ROOT + "30 22 253:2 / /data rw shared:29 - xfs /dev/sdb1 rw\n"
     ],
 )
 def test_data_is_shared_where_the_store_is(path, mountinfo, shared):
-    mounts = host_facts.parse_mountinfo(mountinfo)
-    store = {"real": "/data/models", "source": host_facts.holding(mounts, "/data/models").source}
+    mounts = host_mounts.parse_mountinfo(mountinfo)
+    store = {"real": "/data/models", "source": host_mounts.holding(mounts, "/data/models").source}
     assert gpustack_data.is_shared(path, store, mounts) is shared
 
 

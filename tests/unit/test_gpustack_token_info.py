@@ -9,8 +9,9 @@ import tarfile
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_api
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack_token import Clock, TokenError
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import api as gpustack_api
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.container import TokenError
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.token import Clock
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
 from ansible_collections.ascend.gpustack.plugins.modules import gpustack_token_info
 

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.module_utils import gpustack_api
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import api as gpustack_api
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import workers as gpustack_workers
 from ansible_collections.ascend.gpustack.plugins.modules import gpustack_worker_info
 
 TOKEN = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
@@ -178,14 +179,14 @@ def client(url: str, token: str = TOKEN, timeout: float = 10) -> gpustack_api.Cl
     return gpustack_api.Client(url, gpustack_api.fetcher(token), timeout)
 
 
-def look(server: Server, expected: dict[str, int], wait: float = 0, clock: Clock | None = None) -> gpustack_api.Cluster:
+def look(server: Server, expected: dict[str, int], wait: float = 0, clock: Clock | None = None) -> gpustack_workers.Cluster:
     clock = clock or Clock()
-    return gpustack_api.wait_for_workers(client(server.url), expected, wait, clock.now, clock.sleep)
+    return gpustack_workers.wait_for_workers(client(server.url), expected, wait, clock.now, clock.sleep)
 
 
 def refusal(url: str, token: str = TOKEN, timeout: float = 10) -> tuple[str, str]:
     with pytest.raises(gpustack_api.ApiError) as caught:
-        gpustack_api.observe(client(url, token, timeout), {})
+        gpustack_workers.observe(client(url, token, timeout), {})
     return caught.value.kind, str(caught.value)
 
 
@@ -361,14 +362,14 @@ def test_an_api_that_never_answered_fails_at_the_deadline() -> None:
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
         clock = Clock()
         with pytest.raises(gpustack_api.ApiError) as caught:
-            gpustack_api.wait_for_workers(client(url), {"atlas1": 8}, 20, clock.now, clock.sleep)
+            gpustack_workers.wait_for_workers(client(url), {"atlas1": 8}, 20, clock.now, clock.sleep)
     assert (caught.value.kind, clock.time) == ("refused", 20)
 
 
 def test_a_wrong_token_fails_at_once(server: Server) -> None:
     clock = Clock()
     with pytest.raises(gpustack_api.ApiError) as caught:
-        gpustack_api.wait_for_workers(client(server.url, "wrong"), {}, 60, clock.now, clock.sleep)
+        gpustack_workers.wait_for_workers(client(server.url, "wrong"), {}, 60, clock.now, clock.sleep)
     assert clock.time == 0
     assert caught.value.kind == "unauthorized"
     assert str(caught.value) == (
@@ -523,7 +524,7 @@ def test_whether_the_admin_password_is_still_the_first_one(server: Server, users
 
 
 def test_worker_without_a_number_is_known_and_not_judged() -> None:
-    found = gpustack_api.compare([], gpustack_worker_info.npu_counts({"atlas1": None, "atlas2": 8}))
+    found = gpustack_workers.compare([], gpustack_worker_info.npu_counts({"atlas1": None, "atlas2": 8}))
     assert [problem.split(":")[0] for problem in found.problems] == ["worker atlas2"]
 
 

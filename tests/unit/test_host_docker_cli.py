@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu import holders as npu_holders
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
 
 ID = "b76b9e4cc4ab0b780c82732c9e868f232a4183e369af58892e3b25cb4fb77744"
@@ -216,16 +217,16 @@ def test_a_summary_holds_no_argument_and_no_environment():
 def test_npus_are_held_through_devices_the_ascend_runtime_or_privilege():
     devices = [{"PathOnHost": f"/dev/{name}"} for name in ("davinci3", "davinci10", "davinci_manager", "hisi_hdc")]
     visible = {"Env": ["PATH=/bin", "ASCEND_VISIBLE_DEVICES=0-2,4"]}
-    assert docker_cli.held_npus({"HostConfig": {"Devices": devices, "Runtime": "runc"}}, [3, 10]) == (
+    assert npu_holders.held_npus({"HostConfig": {"Devices": devices, "Runtime": "runc"}}, [3, 10]) == (
         [3, 10],
         "devices",
     )
-    assert docker_cli.held_npus({"HostConfig": {"Runtime": "ascend"}, "Config": visible}, []) == (
+    assert npu_holders.held_npus({"HostConfig": {"Runtime": "ascend"}, "Config": visible}, []) == (
         [0, 1, 2, 4],
         "environment",
     )
-    assert docker_cli.held_npus({"HostConfig": {"Runtime": "runc"}, "Config": visible}, []) == ([], "devices")
-    assert docker_cli.held_npus({"HostConfig": {"Privileged": True}}, [1, 0]) == ([0, 1], "privileged")
+    assert npu_holders.held_npus({"HostConfig": {"Runtime": "runc"}, "Config": visible}, []) == ([], "devices")
+    assert npu_holders.held_npus({"HostConfig": {"Privileged": True}}, [1, 0]) == ([0, 1], "privileged")
 
 
 @pytest.mark.parametrize(
@@ -240,7 +241,7 @@ def test_npus_are_held_through_devices_the_ascend_runtime_or_privilege():
     ],
 )
 def test_visible_devices_are_read_in_every_form(text, expected):
-    assert docker_cli.visible_devices(text) == expected
+    assert npu_holders.visible_devices(text) == expected
 
 
 def test_published_ports_map_the_host_to_the_container():

@@ -10,8 +10,10 @@ import threading
 from http.server import BaseHTTPRequestHandler
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.module_utils import docker_api, docker_images, image_job
-from ansible_collections.ascend.gpustack.plugins.module_utils.docker_api import ApiError
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import api as docker_api
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import image_job
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import images as docker_images
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker.api import ApiError
 from ansible_collections.ascend.gpustack.plugins.modules import docker_image_fetch, docker_registry_info
 
 NAME = "gpustack/gpustack:v0.7.1-npu"

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 from ansible_collections.ascend.gpustack.plugins.filter import nfs
-from ansible_collections.ascend.gpustack.plugins.module_utils import nfs_mounts
+from ansible_collections.ascend.gpustack.plugins.module_utils.nfs import client as nfs_mounts
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
 from ansible_collections.ascend.gpustack.plugins.modules import nfs_mount_info
 

@@ -14,7 +14,9 @@ import tempfile
 from typing import Any
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.module_utils import nfs_exports
+from ansible_collections.ascend.gpustack.plugins.module_utils.nfs import clients as nfs_clients
+from ansible_collections.ascend.gpustack.plugins.module_utils.nfs import exports as nfs_exports
+from ansible_collections.ascend.gpustack.plugins.module_utils.nfs import rules as nfs_rules
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
 from ansible_collections.ascend.gpustack.plugins.modules import nfs_export
 from hypothesis import given
@@ -757,10 +759,10 @@ def addresses(name: str) -> list[str]:
     return RECORDED["hosts"].get(name.lower(), [])
 
 
-def read_as_rules(text: str) -> list[nfs_exports.Rule]:
+def read_as_rules(text: str) -> list[nfs_rules.Rule]:
     """What exportfs takes of a file: the entries whose clients it knows, each client of a path once."""
     kept, seen = [], set()
-    for rule in nfs_exports.rules(nfs_exports.parse(text.encode(), "exports").entries, addresses):
+    for rule in nfs_rules.rules(nfs_exports.parse(text.encode(), "exports").entries, addresses):
         path = "/data/models" if rule.entry.path == "/srv/link" else os.path.normpath("/" + rule.entry.path.lstrip("/"))
         keys = {(path, *identity) for identity in rule.identities()}
         if (rule.nets or rule.kind not in ("host", "network")) and not keys & seen:
@@ -769,7 +771,7 @@ def read_as_rules(text: str) -> list[nfs_exports.Rule]:
     return kept
 
 
-def as_exportfs_lists(path: str, rule: nfs_exports.Rule) -> tuple:
+def as_exportfs_lists(path: str, rule: nfs_rules.Rule) -> tuple:
     options = rule.entry.options
     access = options.access
     return (
@@ -788,7 +790,7 @@ def as_listed(line: str) -> tuple:
     options = words.split(",")
     sys_words = re.search(r"sec=[^,]*\bsys\b[^,]*,(.*?)(?:,sec=|\Z)", words)
     granted = sys_words.group(1).split(",") if sys_words else None
-    net = next(filter(None, map(nfs_exports.address_net, [host, *addresses(host)])), None)
+    net = next(filter(None, map(nfs_clients.address_net, [host, *addresses(host)])), None)
     return (
         path,
         (net,) if net else host,
@@ -808,7 +810,7 @@ def test_files_are_read_as_the_real_exportfs_reads_them(case: dict[str, Any]) ->
 @pytest.mark.parametrize("case", RECORDED["clients"], ids=lambda case: f"{case['client']} {case['exports'][14:60]}")
 def test_a_client_gets_the_entry_that_the_real_exportfs_gives_it(case: dict[str, Any]) -> None:
     known = [rule for path, rule in read_as_rules(case["exports"]) if path == "/data/models"]
-    rule = nfs_exports.serving(known, nfs_exports.read_client(case["client"], "rw", None))
+    rule = nfs_rules.serving(known, nfs_clients.read_client(case["client"], "rw", None))
     assert (rule.entry.options.anonuid if rule else 65534) == case["anonuid"]
 
 
@@ -876,7 +878,7 @@ def test_no_exports_file_however_broken_stops_the_module(text: bytes) -> None:
 @given(st.text())
 def test_no_client_however_odd_stops_the_module(client: str) -> None:
     try:
-        nfs_exports.read_client(client, "rw", lambda name: None)
+        nfs_clients.read_client(client, "rw", lambda name: None)
     except ValueError as error:
         assert str(error).startswith("client ")
 

@@ -9,9 +9,9 @@ import re
 import time
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.module_utils import npu_smi_kv as kv
-from ansible_collections.ascend.gpustack.plugins.module_utils.npu_smi_report import read_info
-from ansible_collections.ascend.gpustack.plugins.module_utils.npu_smi_table import HEALTH, TEXT_LIMIT, InfoTable, parse_info
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu import sections as kv
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.report import read_info
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.table import HEALTH, TEXT_LIMIT, InfoTable, parse_info
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

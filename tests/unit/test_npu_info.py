@@ -12,8 +12,8 @@ import re
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.ascend.gpustack.plugins.module_utils.npu_smi_host import library_path
-from ansible_collections.ascend.gpustack.plugins.module_utils.npu_smi_report import Host, Request, collect
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.driver import library_path
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.report import Host, Request, collect
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
 from ansible_collections.ascend.gpustack.plugins.modules import npu_info
 
@@ -605,7 +605,7 @@ def test_the_documentation_names_what_is_returned(tmp_path):
     assert set(known["driver"]) == set(result["driver"])
     assert set(known["findings"]) == {"kind", "message", "npu_id"}
     kinds = set(re.findall(r"\bV\((\w+)\)", str(yaml.safe_load(npu_info.RETURN)["findings"]["contains"]["kind"])))
-    folder = pathlib.Path(npu_info.__file__).parents[1] / "module_utils"
-    sources = "".join(path.read_text(encoding="utf-8") for path in folder.glob("npu_smi_*.py"))
+    folder = pathlib.Path(npu_info.__file__).parents[1] / "module_utils/npu"
+    sources = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
     used = set(re.findall(r'(?:Finding|find)\(\s*"(\w+)"', sources))
     assert used - {"answer_unreadable"} == kinds

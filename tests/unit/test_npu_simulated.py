@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.module_utils.npu_smi_report import Host, Request, collect
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.report import Host, Request, collect
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result, run
 
 LAB = pathlib.Path(__file__).resolve().parents[2] / "lab" / "npu"

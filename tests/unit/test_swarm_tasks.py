@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.module_utils import swarm_tasks
+from ansible_collections.ascend.gpustack.plugins.module_utils.swarm import tasks as swarm_tasks
 
 NPU_NODES = ["node.labels.gpustack.npu == true"]
 

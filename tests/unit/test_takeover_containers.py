@@ -8,8 +8,11 @@ import json
 import tarfile
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.module_utils import docker_run, takeover
-from ansible_collections.ascend.gpustack.plugins.module_utils.docker_cli import DockerError
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import run as docker_run
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker.cli import DockerError
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import version as versions
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover import analysis as takeover
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover import old as old_container
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
 from ansible_collections.ascend.gpustack.plugins.modules import gpustack_takeover_info
 
@@ -173,7 +176,7 @@ def desired(role="server", **changes):
         "image": "gpustack/gpustack:v0.7.1-npu",
     }
     values.update(changes)
-    return takeover.Desired(**values)
+    return old_container.Desired(**values)
 
 
 def archived(text):
@@ -598,12 +601,12 @@ def test_an_image_that_is_gone_or_silent_is_helped_by_the_running_container_or_a
         def __call__(self, argv, timeout):
             return Result(125, "", "Unable to find image\n") if argv[1] == "run" else super().__call__(argv, timeout)
 
-    assert takeover.read_version(GoneImage(container), container, None, 10) == ("0.7.1", None)
+    assert old_container.read_version(GoneImage(container), container, None, 10) == ("0.7.1", None)
     labelled = {"Config": {"Labels": {"org.opencontainers.image.version": "v0.6.2"}}}
     silent = Docker(container, version=Result(-9, "", "", timed_out=True))
-    assert takeover.read_version(silent, container, labelled, 10) == ("0.6.2", None)
+    assert old_container.read_version(silent, container, labelled, 10) == ("0.6.2", None)
     ubuntu = {"Config": {"Labels": {"org.opencontainers.image.version": "22.04"}}}
-    assert takeover.read_version(silent, container, ubuntu, 10) == (None, "docker run did not answer within 10 s")
+    assert old_container.read_version(silent, container, ubuntu, 10) == (None, "docker run did not answer within 10 s")
 
 
 def test_a_server_without_a_worker_has_no_worker_name():
@@ -794,4 +797,4 @@ def test_secrets_of_the_container_are_known_to_be_kept_out_of_all_output():
     ],
 )
 def test_versions_are_ordered(old, target, expected):
-    assert takeover.relation(old, target) == expected
+    assert versions.relation(old, target) == expected

@@ -10,8 +10,9 @@ import pathlib
 from typing import Any
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.module_utils import docker_cli, swarm_stack
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
+from ansible_collections.ascend.gpustack.plugins.module_utils.swarm import stack as swarm_stack
 from ansible_collections.ascend.gpustack.plugins.modules import vllm_stack, vllm_stack_info
 
 SAMPLES = pathlib.Path(__file__).resolve().parent / "samples/swarm"

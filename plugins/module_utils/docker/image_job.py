@@ -1,0 +1,145 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An image that a process of its own brings, and what it tells of itself. One at a time on a host: its lock is held while it lives."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from typing import Any, NoReturn
+from urllib.parse import quote, urlencode
+
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import api as docker_api
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import images as docker_images
+
+# In memory, and gone with the next boot
+PLACE = "/run/gpustack-image"
+
+
+class Busy(Exception):
+    """A sentence for the user."""
+
+
+class Jobs:
+    def __init__(self, place: str = PLACE) -> None:
+        self._state, self._lock = f"{place}.json", f"{place}.lock"
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[bool]:
+        """Whether it could be taken. A process that is started meanwhile keeps it until it ends."""
+        handle = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = True
+        except BlockingIOError:
+            mine = False
+        try:
+            yield mine
+        finally:
+            os.close(handle)
+
+    def at_work(self) -> bool:
+        with self.lock() as mine:
+            return not mine
+
+    def running(self, what: list[str | None]) -> str:
+        """The job at work, if it is the wanted one."""
+        # The lock is taken just before the state is written.
+        for _try in range(50):
+            state = self.read()
+            if state and not state["finished"]:
+                break
+            time.sleep(0.1)
+        if state.get("what") != what:
+            raise Busy(
+                f"another run brings {(state.get('what') or ['an image'])[0]} to this host; expected one at a time. Wait for its end"
+            )
+        return state["job"]
+
+    def read(self) -> dict[str, Any]:
+        try:
+            with open(self._state, encoding="utf-8") as file:
+                return json.load(file)
+        except (OSError, ValueError):
+            return {}
+
+    def write(self, state: dict[str, Any]) -> None:
+        handle = os.open(f"{self._state}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(state, file)
+        os.replace(f"{self._state}.new", self._state)
+
+
+def work(jobs: Jobs, image: str, archive: str | None, headers: dict[str, str], timeout: float) -> NoReturn:
+    """What the process does: bring the image, and end. The SSH session that started it must not wait for it."""
+    code = 1
+    try:
+        os.setsid()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(nothing, stream)
+        bring(jobs, image, archive, headers, timeout)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def bring(jobs: Jobs, image: str, archive: str | None, headers: dict[str, str], timeout: float) -> None:
+    state, progress = jobs.read(), docker_images.Progress()
+    try:
+        with open(archive, "rb") if archive else contextlib.nullcontext() as body:
+            _take(jobs, state, progress, _messages(image, body, headers, timeout, jobs, state), time.monotonic() + timeout)
+        if not progress.error:
+            # An engine that was stopped may end its messages as if all were well.
+            docker_api.api(timeout)("GET", f"/images/{quote(image, safe='/:@')}/json")
+    except docker_api.ApiError as error:
+        timed_out = "timed out" in str(error)
+        state.update(error=f"no end within {timeout:g} s" if timed_out else str(error))
+        state.update(kind="time" if timed_out else docker_images.kind_of(error))
+    except OSError as error:
+        state.update(error=str(error), kind="archive")
+    if progress.error:
+        state.update(error=progress.error, kind=docker_images.kind_of(docker_api.ApiError(progress.error, 500)))
+    jobs.write({**state, "progress": progress.text, "finished": True})
+
+
+def _messages(
+    image: str, body: Any, headers: dict[str, str], timeout: float, jobs: Jobs, state: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    name, tag = docker_images.split(image)
+    if body is None:
+        where = f"/images/create?{urlencode({'fromImage': name, 'tag': tag})}"
+        return docker_api.messages(timeout, where, None, headers)
+    total = os.fstat(body.fileno()).st_size
+    upload = _Upload(body, total, jobs, state)
+    return docker_api.messages(timeout, "/images/load?quiet=0", upload, {"Content-Type": "application/x-tar", "Content-Length": str(total)})
+
+
+def _take(jobs: Jobs, state: dict[str, Any], progress: docker_images.Progress, told: Iterator[dict[str, Any]], deadline: float) -> None:
+    written = 0.0
+    for message in told:
+        progress.take(message)
+        if time.monotonic() > deadline:
+            raise docker_api.ApiError("timed out")
+        if time.monotonic() - written > 1:
+            written = time.monotonic()
+            jobs.write({**state, "progress": progress.text})
+
+
+class _Upload:
+    """A file that tells how far it has been read."""
+
+    def __init__(self, file: Any, total: int, jobs: Jobs, state: dict[str, Any]) -> None:
+        self._file, self._total, self._jobs, self._state = file, total, jobs, state
+        self._written = 0.0
+
+    def read(self, count: int) -> bytes:
+        if time.monotonic() - self._written > 1:
+            self._written = time.monotonic()
+            told = f"{docker_images.size(self._file.tell())} of {docker_images.size(self._total)} read"
+            self._jobs.write({**self._state, "progress": told})
+        return self._file.read(count)

@@ -1,0 +1,314 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""GPUStack 0.7's management API, asked with the cluster token."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+import ssl
+import time
+import urllib.error
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Callable
+
+from ansible.module_utils.urls import open_url
+
+# The API's own limit; it refuses more with 422.
+PER_PAGE = 100
+ANSWER_LIMIT = 64 * 1024 * 1024
+# The list is sorted by a time that isn't unique, page by page: what joins between two pages shifts the rest.
+READS_OF_A_MOVING_LIST = 3
+# URL and time limit in seconds to the answer's status and body; raises what urllib raises.
+Fetch = Callable[[str, float], "tuple[int, bytes]"]
+
+
+class ApiError(Exception):
+    """A sentence for the user. kind: refused, timeout, network, server_error (these can pass), name, tls, unauthorized,
+    not_gpustack, wrong_version."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+    @property
+    def transient(self) -> bool:
+        return self.kind in ("refused", "timeout", "network", "server_error")
+
+
+@dataclass(frozen=True)
+class Npu:
+    """index is GPUStack's (the logic ID), device_index the N of /dev/davinciN; sizes in bytes, temperature in °C. None:
+    not reported."""
+
+    gpu_id: str
+    index: int | None
+    device_index: int | None
+    device_chip_index: int | None
+    name: str
+    memory_total_bytes: int | None
+    memory_used_bytes: int | None
+    memory_allocated_bytes: int | None
+    temperature_c: float | None
+    network: dict | None
+
+
+@dataclass(frozen=True)
+class Worker:
+    id: int
+    name: str
+    hostname: str
+    ip: str
+    port: int
+    state: str
+    state_message: str | None
+    unreachable: bool
+    worker_uuid: str
+    labels: dict
+    npus: list[Npu] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "npu_count": len(self.npus)}
+
+
+@dataclass(frozen=True)
+class Model:
+    id: int
+    name: str
+    replicas: int
+    gpu_ids: list[str]
+    worker_selector: dict
+
+
+def fetcher(token: str, validate_certs: bool = True, ca_path: str | None = None) -> Fetch:
+    """A Fetch over HTTP. Proxies of the environment are not used: a cluster's addresses are its own. A redirect is not
+    followed, so that the token goes to the given host alone."""
+
+    def fetch(url: str, timeout: float) -> tuple[int, bytes]:
+        deadline = time.monotonic() + timeout
+        try:
+            answer = open_url(
+                url,
+                timeout=timeout,
+                use_proxy=False,
+                validate_certs=validate_certs,
+                ca_path=ca_path,
+                url_username="system/worker/ansible",
+                url_password=token,
+                force_basic_auth=True,
+                follow_redirects="none",
+                decompress=False,
+                headers={"Accept": "application/json"},
+            )
+        except urllib.error.HTTPError as error:
+            return error.code, b""
+        with answer:
+            return answer.getcode(), _body(answer, deadline)
+
+    return fetch
+
+
+def _body(answer: Any, deadline: float) -> bytes:
+    """The whole body; urllib's own limit is for each read, which a slow sender never reaches."""
+    chunks, size = [], 0
+    while True:
+        chunk = answer.read1(65536)
+        if not chunk:
+            return b"".join(chunks)
+        size += len(chunk)
+        if size > ANSWER_LIMIT or time.monotonic() > deadline:
+            raise socket.timeout("the answer did not end")
+        chunks.append(chunk)
+
+
+class Client:
+    def __init__(self, url: str, fetch: Fetch, timeout: float) -> None:
+        """timeout in seconds for one request."""
+        self.url = url.rstrip("/")
+        self._fetch = fetch
+        self._timeout = timeout
+
+    def version(self) -> str:
+        """Such as v0.7.1. Refuses what is not a GPUStack of 0.x."""
+        answer = self._get("/version")
+        version = answer.get("version") if isinstance(answer, dict) else None
+        if not isinstance(version, str):
+            raise self._not_gpustack("its /version names no version")
+        major = re.match(r"v?(\d+)\.", version)
+        if major and int(major.group(1)) > 0:
+            raise self._wrong_version(f"GPUStack {version}")
+        return version
+
+    def workers(self) -> list[Worker]:
+        """All workers, in the order in which they joined."""
+        return self._shaped("/v1/workers", _worker)
+
+    def models(self) -> list[Model]:
+        return self._shaped("/v1/models", _model)
+
+    def names(self, path: str, key: str) -> list[str]:
+        """The names of the records of a list."""
+        return self._shaped(path, lambda item: str(item[key]))
+
+    def admin_must_change_password(self) -> bool | None:
+        """True as long as admin's password is the one that GPUStack made; None without a user admin."""
+        for user in self._list("/v1/users"):
+            if user.get("username") == "admin":
+                return bool(user.get("require_password_change"))
+        return None
+
+    def _shaped(self, path: str, shape: Callable[[Mapping[str, Any]], Any]) -> list[Any]:
+        try:
+            return [shape(item) for item in self._list(path)]
+        except (AttributeError, LookupError, TypeError) as error:
+            raise self._not_gpustack(f"its {path} has entries of another shape") from error
+
+    def _list(self, path: str) -> list[dict[str, Any]]:
+        items: dict[int, dict[str, Any]] = {}
+        for _attempt in range(READS_OF_A_MOVING_LIST):
+            items = {}
+            totals = set()
+            for answer in self._pages(path):
+                items.update({item["id"]: item for item in answer["items"]})
+                totals.add(answer["pagination"]["total"])
+            if totals == {len(items)}:
+                break
+        return [items[key] for key in sorted(items)]
+
+    def _pages(self, path: str) -> Iterator[dict[str, Any]]:
+        page, pages = 1, 1
+        while page <= pages:
+            answer = self._get(f"{path}?page={page}&perPage={PER_PAGE}")
+            try:
+                pages = int(answer["pagination"]["totalPage"])
+                well_formed = isinstance(answer["pagination"]["total"], int) and all(
+                    isinstance(item["id"], int) for item in answer["items"]
+                )
+            except (LookupError, TypeError, ValueError):
+                well_formed = False
+            if not well_formed:
+                raise self._not_gpustack(f"its {path} is no list with pages")
+            yield answer
+            page += 1
+
+    def _get(self, path: str) -> Any:
+        try:
+            status, body = self._fetch(self.url + path, self._timeout)
+        # urllib, http.client, ssl and Ansible each raise their own.
+        except Exception as error:
+            raise self._unanswered(error) from error
+        if status != 200:
+            raise self._refused_status(path, status)
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise self._not_gpustack(f"its {path} is no JSON") from error
+
+    def _unanswered(self, error: Exception) -> ApiError:
+        cause = getattr(error, "reason", None)
+        cause = cause if isinstance(cause, Exception) else error
+        if isinstance(cause, ConnectionRefusedError):
+            return ApiError(
+                "refused",
+                f"nothing listens at {self.url} (connection refused): expected the GPUStack server."
+                " See docker ps and docker logs on the server's host, and check address and port",
+            )
+        if isinstance(cause, (socket.timeout, TimeoutError)):
+            return ApiError(
+                "timeout",
+                f"{self.url} did not answer in {self._timeout:g} s: expected the GPUStack server."
+                " Check the address, the firewalls on the way, and the server's load",
+            )
+        if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
+            return ApiError("name", f"the host of {self.url} is unknown: expected one that resolves. Correct the URL")
+        if isinstance(cause, ssl.SSLError) or "certificate" in str(cause).lower():
+            return ApiError(
+                "tls",
+                f"the certificate of {self.url} is refused ({cause}): expected one that this host trusts."
+                " Give its authority with ca_path, or correct the URL",
+            )
+        if isinstance(cause, (ValueError, http.client.InvalidURL)) or "unknown url type" in str(cause):
+            return ApiError("name", f"{self.url!r} is no URL ({cause}): expected http://host:port. Correct it")
+        if isinstance(cause, (http.client.BadStatusLine, http.client.LineTooLong)) and not isinstance(cause, ConnectionResetError):
+            return self._not_gpustack("it does not speak HTTP")
+        return ApiError(
+            "network",
+            f"{self.url} can't be asked ({type(cause).__name__}: {cause}): expected the GPUStack server."
+            " Check the route to it and the firewalls on the way",
+        )
+
+    def _refused_status(self, path: str, status: int) -> ApiError:
+        if status in (401, 403):
+            return ApiError(
+                "unauthorized",
+                f"GPUStack at {self.url} refuses the cluster token ({status}): expected the token that the server uses."
+                " Read it again from the server's container, or correct the variable",
+            )
+        if status == 404 and path.startswith("/v1/"):
+            return self._wrong_version(f"a server without {path.partition('?')[0]} (404)")
+        if status >= 500 or status == 429:
+            return ApiError(
+                "server_error",
+                f"GPUStack at {self.url} answers {path} with {status}: expected 200."
+                " See docker logs on the server's host, and the proxy in front of it if there is one",
+            )
+        return self._not_gpustack(f"it answers {path} with {status}")
+
+    def _not_gpustack(self, finding: str) -> ApiError:
+        return ApiError(
+            "not_gpustack",
+            f"{self.url} is not GPUStack's API ({finding}): expected GPUStack 0.7. Correct scheme, host or port",
+        )
+
+    def _wrong_version(self, finding: str) -> ApiError:
+        return ApiError(
+            "wrong_version",
+            f"{self.url} is {finding}: expected GPUStack 0.7, whose management API is under /v1. Give the URL of such a server",
+        )
+
+
+def _worker(item: Mapping[str, Any]) -> Worker:
+    status = item.get("status") or {}
+    name = item.get("name") or ""
+    return Worker(
+        id=item["id"],
+        name=name,
+        hostname=item.get("hostname") or "",
+        ip=item.get("ip") or "",
+        port=item.get("port") or 0,
+        state=item.get("state") or "unknown",
+        state_message=item.get("state_message"),
+        unreachable=bool(item.get("unreachable")),
+        worker_uuid=item.get("worker_uuid") or "",
+        labels=item.get("labels") or {},
+        npus=[_npu(name, device) for device in status.get("gpu_devices") or [] if device.get("type") == "npu"],
+    )
+
+
+def _npu(worker: str, device: Mapping[str, Any]) -> Npu:
+    memory = device.get("memory") or {}
+    return Npu(
+        gpu_id=f"{worker}:npu:{device.get('index')}",
+        index=device.get("index"),
+        device_index=device.get("device_index"),
+        device_chip_index=device.get("device_chip_index"),
+        name=device.get("name") or "",
+        memory_total_bytes=memory.get("total"),
+        memory_used_bytes=memory.get("used"),
+        memory_allocated_bytes=memory.get("allocated"),
+        temperature_c=device.get("temperature"),
+        network=device.get("network"),
+    )
+
+
+def _model(item: Mapping[str, Any]) -> Model:
+    return Model(
+        id=item["id"],
+        name=item.get("name") or "",
+        replicas=item.get("replicas") or 0,
+        gpu_ids=(item.get("gpu_selector") or {}).get("gpu_ids") or [],
+        worker_selector=item.get("worker_selector") or {},
+    )

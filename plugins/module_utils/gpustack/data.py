@@ -1,0 +1,55 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A node's own data: where it is, who made it, and whether other hosts share it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
+from ansible_collections.ascend.gpustack.plugins.module_utils.files import is_within
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import container as gpustack_container
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import directory as gpustack_directory
+from ansible_collections.ascend.gpustack.plugins.module_utils.host import mounts as host_mounts
+from ansible_collections.ascend.gpustack.plugins.module_utils.host.mounts import Mount, holding
+from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner
+
+# File systems that one host alone has
+LOCAL = ("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs")
+
+
+def read(run: Runner, name: str, engine: docker_cli.Engine, store: dict[str, Any] | None, mountinfo: str, timeout: float) -> dict[str, Any]:
+    """What gpustack_host_info returns as data; store is what it returns as such."""
+    unknown = {"name": name, "exists": None, "path": None, "managed": None, "on_store": False, "worker_uuid": None}
+    if name.startswith("/"):
+        seen = gpustack_directory.look(run, name, timeout)
+        return _described(run, {**unknown, "exists": seen.exists, "path": seen.real, "managed": seen.is_marked}, store, mountinfo, timeout)
+    try:
+        volume = docker_cli.read_volume(run, name, timeout) if engine.running else None
+    except docker_cli.DockerError:
+        return unknown
+    if volume is None:
+        return {**unknown, "exists": False if engine.running else None}
+    labels = volume.get("Labels") or {}
+    path = gpustack_directory.resolve(run, volume_place(volume), timeout)
+    found = {**unknown, "exists": True, "path": path, "managed": labels.get(docker_cli.LABEL_MANAGED) == "true"}
+    return _described(run, found, store, mountinfo, timeout)
+
+
+def volume_place(volume: dict[str, Any]) -> str:
+    """Where a volume's files are on the host; one that is bound to a directory has them there."""
+    device = str((volume.get("Options") or {}).get("device") or "")
+    return device if device.startswith("/") else str(volume["Mountpoint"])
+
+
+def _described(run: Runner, data: dict[str, Any], store: dict[str, Any] | None, mountinfo: str, timeout: float) -> dict[str, Any]:
+    uuid = gpustack_container.worker_uuid(run, data["path"], timeout) if data["exists"] else None
+    return {**data, "on_store": bool(store) and is_shared(data["path"], store, host_mounts.parse_mountinfo(mountinfo)), "worker_uuid": uuid}
+
+
+def is_shared(path: str, store: dict[str, Any], mounts: list[Mount]) -> bool:
+    """Whether a real path lies in the model store, or elsewhere on a file system that hosts share with it."""
+    if is_within(path, store["real"]):
+        return True
+    mount = holding(mounts, path)
+    return mount is not None and mount.source == store["source"] and mount.fstype not in LOCAL

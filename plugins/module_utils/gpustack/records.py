@@ -1,0 +1,46 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What GPUStack knows, by name, beside what it knew at the last run that found all well: a database that was cut off has less."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ansible_collections.ascend.gpustack.plugins.module_utils.files import read_text
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.api import Client, Worker
+
+# Each kind of record with the path of its list and the key of its name
+LISTS = {"models": ("/v1/models", "name"), "users": ("/v1/users", "username")}
+Records = dict[str, Any]
+
+
+def read(client: Client, workers: list[Worker]) -> Records:
+    """Workers by name with their identity, which outlives a change of the name; of the others the names."""
+    found = {kind: sorted(client.names(path, key)) for kind, (path, key) in LISTS.items()}
+    return {"workers": {worker.name: worker.worker_uuid for worker in sorted(workers, key=lambda each: each.name)}, **found}
+
+
+def parse(text: str) -> Records:
+    """The records of a file; none of one that is not there or is damaged, which the next good run writes anew."""
+    try:
+        known: Any = json.loads(text)
+        workers = {str(name): str(uuid) for name, uuid in known["workers"].items()}
+        return {"workers": workers, **{kind: [str(name) for name in known[kind]] for kind in LISTS}}
+    except (AttributeError, ValueError, LookupError, TypeError):
+        return {}
+
+
+def missing(known: Records, now: Records) -> dict[str, list[str]]:
+    """Names that are known and not there now, by kind."""
+    identities = set(now["workers"].values())
+    lost = {kind: sorted(set(known.get(kind, ())) - set(now[kind])) for kind in LISTS}
+    workers = known.get("workers", {})
+    lost["workers"] = sorted(name for name, uuid in workers.items() if name not in now["workers"] and uuid not in identities)
+    return {kind: names for kind, names in lost.items() if names}
+
+
+def compare(client: Client, workers: list[Worker], path: str) -> dict[str, Any]:
+    """`records` now, what was `known`, and what is `lost` of that, by kind."""
+    now, known = read(client, workers), parse(read_text(path))
+    return {"records": now, "known": known, "lost": missing(known, now)}

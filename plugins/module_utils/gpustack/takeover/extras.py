@@ -1,0 +1,166 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a container made by hand has that the collection's would not have."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import run as docker_run
+from ansible_collections.ascend.gpustack.plugins.module_utils.files import is_within
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.old import DATA_DIR, Desired, Old
+from ansible_collections.ascend.gpustack.plugins.module_utils.redact import shown
+
+# Carried over without a variable, or judged by a rule of their own.
+_CARRIED = frozenset(("token", "bootstrap_password", "worker_name", "config_file", "data_dir", "port", "server_url"))
+_DRIVER_MOUNTS = (
+    "/usr/local/dcmi",
+    "/usr/local/bin/npu-smi",
+    "/usr/local/Ascend/driver",
+    "/usr/local/Ascend/firmware",
+    "/etc/ascend_install.info",
+    "/etc/hccn.conf",
+)
+_DRIVER_DEVICE = re.compile(r"/dev/(davinci\d+|davinci_manager|devmm_svm|hisi_hdc)\Z")
+
+
+@dataclass(frozen=True)
+class Extra:
+    """Something that the guide's container doesn't have. remedy: the variable that says the same, or empty."""
+
+    name: str
+    kind: str
+    text: str
+    covered: bool
+    dropped: bool
+    remedy: str = ""
+
+
+def says_the_same(value: Any, wanted: Any) -> bool:
+    """Whether a setting of the old container and one of the new configuration come to the same."""
+    if isinstance(value, bool) or isinstance(wanted, bool):
+        return _as_bool(value) == _as_bool(wanted)
+    if wanted is None or value is config_file.UNREADABLE:
+        return False
+    if isinstance(value, list) and isinstance(wanted, list):
+        return [str(each) for each in value] == [str(each) for each in wanted]
+    if isinstance(value, str) and isinstance(wanted, (dict, list)):
+        try:
+            return json.loads(value) == wanted
+        except ValueError:
+            return False
+    return value == wanted or (not isinstance(value, (dict, list)) and str(value) == str(wanted))
+
+
+def _as_bool(value: Any) -> bool:
+    return value if isinstance(value, bool) else str(value).lower() in ("true", "yes", "1", "on")
+
+
+def extras(old: Old, desired: Desired) -> list[Extra]:
+    found = [*_setting_extras(old, desired), *_environment_extras(old, desired)]
+    found += [*_mount_extras(old, desired), *_option_extras(old, desired)]
+    return found
+
+
+def _setting_extras(old: Old, desired: Desired) -> list[Extra]:
+    found = []
+    for key, setting in sorted(old.settings.items()):
+        if key in _CARRIED or (key == "cache_dir" and _same_cache(old, desired)):
+            continue
+        covered = key in desired.secret_keys or says_the_same(setting.value, desired.config.get(key))
+        if setting.source == "environment":
+            wanted = desired.env.get(setting.name)
+            covered = covered or (wanted is not None and _env_value(old, setting.name) == wanted)
+        remedy = {"cache_dir": "gpustack_cache_dir", "worker_ip": "gpustack_address"}.get(key, f"gpustack_{desired.role}_config.{key}")
+        kind = "environment" if setting.source == "environment" else "argument"
+        found.append(Extra(setting.name, kind, setting.text, covered, desired.dropped(setting.name), remedy))
+    for word in old.strays:
+        found.append(Extra(word, "argument", shown("", word), False, desired.dropped(word)))
+    return found
+
+
+def _env_value(old: Old, name: str) -> str | None:
+    entries = ((old.container.get("Config") or {}).get("Env")) or []
+    return next((entry[len(name) + 1 :] for entry in entries if entry.startswith(name + "=")), None)
+
+
+def _same_cache(old: Old, desired: Desired) -> bool:
+    before = docker_run.located(old.mounted, str(old.value("cache_dir")).rstrip("/"))
+    after = docker_run.located(desired.mounted, str(desired.config.get("cache_dir") or f"{DATA_DIR}/cache").rstrip("/"))
+    return before is not None and after is not None and before[0] == after[0]
+
+
+def _environment_extras(old: Old, desired: Desired) -> list[Extra]:
+    found = []
+    for name, value in sorted(old.plain_env.items()):
+        text = f"-e {name}={shown(name, value)}"
+        covered = _env_covered(name, value, desired.env)
+        found.append(Extra(name, "environment", text, covered, desired.dropped(name), f"gpustack_env.{name}"))
+    return found
+
+
+def _env_covered(name: str, value: str, wanted: Mapping[str, str]) -> bool:
+    if name.lower() == "no_proxy":
+        items = {item.strip() for each in ("NO_PROXY", "no_proxy") for item in wanted.get(each, "").split(",")}
+        return all(item.strip() in items for item in value.split(",") if item.strip())
+    if name.lower().endswith("_proxy"):
+        return value in (wanted.get(name), wanted.get(name.upper()), wanted.get(name.lower()))
+    return wanted.get(name) == value
+
+
+def _mount_extras(old: Old, desired: Desired) -> list[Extra]:
+    found = []
+    data = data_mount(old)
+    config_path = str(old.value("config_file") or "")
+    for mount in sorted(old.mounted, key=lambda each: each.target):
+        of_driver = mount.source == mount.target and any(is_within(mount.target, path) for path in _DRIVER_MOUNTS)
+        # Judged key by key instead.
+        is_config = mount.target == config_path and old.config_error is None
+        of_image = mount.anonymous and mount.target in ((old.image.get("Config") or {}).get("Volumes") or {})
+        if of_driver or is_config or of_image or mount == data or mount.target == "/models":
+            continue
+        there = docker_run.located(desired.mounted, mount.target)
+        covered = there is not None and there[0] == mount.source and (mount.read_only or not there[1])
+        found.append(Extra(mount.target, "mount", mount.text, covered, desired.dropped(mount.target), "gpustack_volumes"))
+    return found
+
+
+def _option_extras(old: Old, desired: Desired) -> list[Extra]:
+    wanted = docker_run.wanted_values(desired.options)
+    found = []
+    for option in [*docker_run.options(old.container, old.image, old.defaults), *_devices(old, desired)]:
+        given = wanted.get(option.flag)
+        known = docker_run.OPTION_NAMES.get(option.flag)
+        remedy = f"gpustack_container_options.{known}" if known else ""
+        covered = given is not None and set(option.values) <= set(given)
+        found.append(Extra(option.flag, "option", option.text, covered, desired.dropped(option.flag), remedy))
+    network = next((extra for extra in found if extra.name == "--network"), None)
+    publish = next((extra for extra in found if extra.name == "--publish"), None)
+    if network and publish:
+        # Ports are published by the network that the container is on: one decision, not two.
+        found[found.index(network)] = Extra(
+            "--network", "option", f"{network.text} {publish.text}", False, network.dropped or publish.dropped
+        )
+        found.remove(publish)
+    return found
+
+
+def _devices(old: Old, desired: Desired) -> list[docker_run.Option]:
+    wanted = {device.split(":")[0] for device in desired.devices}
+    values = [
+        device["PathOnHost"]
+        for device in (old.container.get("HostConfig") or {}).get("Devices") or []
+        if not _DRIVER_DEVICE.match(device["PathOnHost"]) and device["PathOnHost"] not in wanted
+    ]
+    return [docker_run.Option("--device", values)] if values else []
+
+
+def data_mount(old: Old) -> docker_run.Mount | None:
+    """What is mounted at the data directory, or above it."""
+    holding = [mount for mount in old.mounted if is_within(old.data_dir, mount.target)]
+    return max(holding, key=lambda mount: len(mount.target)) if holding else None
