@@ -134,7 +134,7 @@ def inspect(host, container: str = "gpustack") -> dict:
     return json.loads(host.check_output(f"docker inspect {container}"))[0]
 
 
-def wait_until(what: str, condition, seconds: float = 180, pause: float = 0.2):
+def wait_until(what: str, condition, seconds: float = 900, pause: float = 0.2):
     """The condition's first true answer, asked for again after a pause (s) that suits what a question costs."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):

@@ -300,7 +300,7 @@ def test_servers_get_about_as_many_requests_each(loaded):
 
 def test_host_that_comes_back_serves_again_without_a_hand(loaded, atlas):
     lab("start", KILLED)
-    wait_until("all tasks are healthy", lambda: healthy(atlas) == {"vllm_qwen3": 5, "vllm_coder": 5, "vllm_gateway": 5}, 180, 1)
+    wait_until("all tasks are healthy", lambda: healthy(atlas) == {"vllm_qwen3": 5, "vllm_coder": 5, "vllm_gateway": 5}, pause=1)
 
 
 def started(atlas, service: str) -> dict[str, str]:
@@ -394,11 +394,11 @@ def test_deployment_that_fails_for_a_chain_that_firewalld_flushed_is_mended(secu
     assert "No chain/target/match by that name" in host.run(probe).stderr
     # Swarm's own network for published ports may have made the bridge before the chain was gone; Docker is to make it now.
     away = "docker network disconnect --force docker_gwbridge gateway_ingress-sbox; docker network rm docker_gwbridge"
-    wait_until("docker_gwbridge is gone", lambda: host.run(f"{away}; docker network inspect docker_gwbridge").rc != 0, 30, 1)
+    wait_until("docker_gwbridge is gone", lambda: host.run(f"{away}; docker network inspect docker_gwbridge").rc != 0, pause=1)
     stack = json.dumps({"version": "3.8", "services": GUIDES})
     manager.check_output(f"echo '{stack}' | docker stack deploy --detach=true --resolve-image never --compose-file - guide")
     tasks = "docker stack ps guide --no-trunc --format '{{.CurrentState}} {{.Error}}'"
-    wait_until("a task has failed", lambda: "Failed" in manager.check_output(tasks), 60, 1)
+    wait_until("a task has failed", lambda: "Failed" in manager.check_output(tasks), pause=1)
     said = " ".join(manager.check_output(tasks).split())
     assert "error creating external connectivity network: Failed to Setup IP tables: Unable to enable SKIP DNAT rule" in said
     assert "iptables --wait -t nat -I DOCKER -i docker_gwbridge -j RETURN: iptables: No chain/target/match by that name." in said
@@ -407,9 +407,9 @@ def test_deployment_that_fails_for_a_chain_that_firewalld_flushed_is_mended(secu
     assert "chain DOCKER is missing from the nat table; Docker is restarted, and with it the running containers: vllm_" in run.text
     assert host.run("iptables -t nat -S DOCKER").rc == 0
     assert host.run(probe).rc == 0
-    wait_until("the same stack runs", lambda: manager.check_output(tasks).startswith("Running"), 60, 1)
+    wait_until("the same stack runs", lambda: manager.check_output(tasks).startswith("Running"), pause=1)
     manager.check_output("docker stack rm guide")
-    wait_until("all tasks are healthy", lambda: healthy(atlas) == {"vllm_qwen3": 5, "vllm_coder": 3, "vllm_gateway": 5}, 180, 1)
+    wait_until("all tasks are healthy", lambda: healthy(atlas) == {"vllm_qwen3": 5, "vllm_coder": 3, "vllm_gateway": 5}, pause=1)
 
 
 def reachable(address: str, port: int) -> bool:
@@ -434,7 +434,7 @@ def test_from_outside_of_the_cluster_only_public_ports_answer(secured, atlas):
 
 def test_dead_node_is_forgotten_by_name(secured, later, atlas):
     lab("stop", KILLED)
-    wait_until("the Swarm has it as down", lambda: "Down" in atlas("atlas1").check_output("docker node ls"), 120, 1)
+    wait_until("the Swarm has it as down", lambda: "Down" in atlas("atlas1").check_output("docker node ls"), pause=1)
     run = play("--limit", "!" + KILLED, docker_swarm_remove=[KILLED], **later)
     assert run.rc == 0, run.failure
     assert f"{KILLED}: removed" in run.output

@@ -146,9 +146,9 @@ def test_file_lock_of_a_client_holds_on_the_server_behind_firewalld(told, machin
     assert store.service("firewalld").is_running
     client.check_output("systemd-run --quiet --unit=holder flock --no-fork /data/models/lock sleep infinity")
     lock = "import fcntl; fcntl.lockf(open('/data/models/lock', 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
-    wait_until("the lock is seen", lambda: "BlockingIOError" in store.run(f'python3 -c "{lock}"').stderr, 120, 1)
+    wait_until("the lock is seen", lambda: "BlockingIOError" in store.run(f'python3 -c "{lock}"').stderr, pause=1)
     client.check_output("systemctl stop holder")
-    wait_until("the lock is free again", lambda: store.run(f'python3 -c "{lock}"').rc == 0, 120, 1)
+    wait_until("the lock is free again", lambda: store.run(f'python3 -c "{lock}"').rc == 0, pause=1)
 
 
 def test_host_that_joins_alone_is_admitted_on_the_stores_host_and_may_only_read(told, machine):
