@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
-import json
-
+import options
 import pytest
-import yaml
-from conftest import ROOT, inspect, run_playbook
-
-VARIABLES = {
-    "gpustack_port": 9090,
-    "gpustack_data_volume": "/srv/gpustack",
-    "gpustack_env": {"HTTP_PROXY": "http://192.0.2.1:3128", "no_proxy": "mirror.example.com", "HF_ENDPOINT": "https://hf.example.com"},
-    "gpustack_volumes": ["/srv/extra:/srv/extra:ro"],
-    "gpustack_container_options": {
-        "shm_size": "2g",
-        "ulimits": ["nofile:1024:2048"],
-        "memory": "6g",
-        "log_driver": "json-file",
-        "log_options": {"max-size": "50m", "max-file": "3"},
-        "dns_servers": ["192.0.2.53"],
-        "etc_hosts": {"mirror.example.com": "192.0.2.2"},
-        "capabilities": ["IPC_LOCK"],
-        "security_opts": ["no-new-privileges"],
-        "cpuset_cpus": "0",
-    },
-    "gpustack_server_config": {"disable_rpc_servers": True, "debug": True, "huggingface_token": "hf_thisisasecret"},
-    "gpustack_worker_config": {"disable_rpc_servers": True, "worker_port": 10250},
-}
+from conftest import inspect, run_playbook
+from options import VARIABLES
 
 
 @pytest.fixture(scope="module")
 def inventory(tmp_path_factory) -> str:
-    """The lab's inventory with a server that is no worker."""
-    path = tmp_path_factory.mktemp("inventory") / "groups.yml"
-    lab = yaml.safe_load((ROOT / "inventories/lab/group_vars/all.yml").read_text())
-    server = {"atlas1": {"ansible_host": "{{ lab_net }}.106"}}
-    worker = {"atlas2": {"ansible_host": "{{ lab_net }}.107", "gpustack_worker_name": "npu-a"}}
-    groups = {"gpustack_server": {"hosts": server}, "gpustack_worker": {"hosts": worker}}
-    path.write_text(json.dumps({"all": {"children": groups, "vars": lab}}))
-    return str(path)
+    return options.inventory(tmp_path_factory.mktemp("inventory"))
 
 
 @pytest.fixture(scope="module")
 def site(inventory, atlas):
-    atlas("atlas1").check_output("npu-sim set absent on; mkdir -p /srv/extra; touch /srv/extra/here")
-    atlas("atlas2").check_output("mkdir -p /srv/extra; touch /srv/extra/here")
+    options.prepare(atlas)
     run = run_playbook("site", "-vvv", "--diff", inventory=inventory, variables=VARIABLES)
     assert run.rc == 0, run.output
     return run
