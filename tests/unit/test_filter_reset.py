@@ -128,3 +128,9 @@ def test_command_names_the_inventory_as_one_would_from_here():
     line = command_line.playbook("verify", ["/home/op/site/hosts.yml", "/etc/hosts.yml", "atlas1,"], "!atlas2", directory="/home/op")
     assert line == "ansible-playbook -i site/hosts.yml -i /etc/hosts.yml -i atlas1, ascend.gpustack.verify --limit '!atlas2'"
     assert command_line.playbook("verify", [], extra={"a": "b c"}) == "ansible-playbook ascend.gpustack.verify -e 'a=b c'"
+
+
+def test_job_of_awx_names_what_to_launch_and_not_its_own_inventory(monkeypatch):
+    monkeypatch.setenv("AWX_HOST", "https://awx.example.com")
+    line = command_line.playbook("reset", ["/runner/inventory/hosts"], "atlas1", {"gpustack_reset_confirm": "true"})
+    assert line == 'the job template of the playbook reset with the extra variables {"gpustack_reset_confirm": "true"} and the limit atlas1'

@@ -104,7 +104,9 @@ class Controller:
     def write(self, env: pathlib.Path, options: list[str], answers: dict, environment: dict) -> None:
         (env / "cmdline").write_text(" ".join(options))
         (env / "extravars").write_text(json.dumps(answers))
-        (env / "envvars").write_text(json.dumps({**environment, "ANSIBLE_HOST_KEY_CHECKING": "False"}))
+        (env / "envvars").write_text(
+            json.dumps({**environment, "ANSIBLE_HOST_KEY_CHECKING": "False", "AWX_HOST": "https://awx.example.com"})
+        )
         (env / "passwords").write_text(json.dumps({r"Vault password:\s*?$": VAULT_PASSWORD}))
         shutil.copy(CACHE / "lab/ssh/id_ed25519", env / "ssh_key")
 

@@ -110,6 +110,7 @@ def test_reset_says_first_what_it_would_remove_and_removes_it_when_approved(job,
     refused = job("GPUStack: reset", {"gpustack_reset_confirm": "false", "gpustack_reset_data": "false"})
     assert refused.rc != 0
     assert "Reset would remove: atlas1, atlas2: the container gpustack (running)" in refused.text
+    assert "the job template of the playbook reset with the extra variables" in refused.text
     preview = job("GPUStack: reset", {"gpustack_reset_confirm": "true", "gpustack_reset_data": "true"}, job_type="check")
     assert preview.rc == 0
     assert "gpustack" in containers(atlas("atlas2"))
