@@ -97,6 +97,7 @@ SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule
 # In two lanes of about the same length. The Swarm is measured under load, and the site on virtual machines takes all of the processors, so that
 # both are alone.
 CLUSTERS := $(filter-out molecule-vm_% molecule-swarm molecule-check_mode,$(SCENARIOS:%=molecule-%))
+BESIDE_UNIT := molecule-awx molecule-default molecule-images molecule-options
 
 .PHONY: lint
 lint: venv ## form: ansible-lint (production), yamllint, ruff, the changelog
@@ -170,7 +171,7 @@ long-%:
 # one takeover of a store and one site.yml with a reboot are tried here; a check, a second run, a dead store and what storage is refused for, there.
 .PHONY: test
 test: venv ## the tests; prints what each part took, and leaves nothing behind
-	@tests/run lab lint,unit,$(call parts,$(call matrix_of,test)),$(call parts,$(wordlist 1,3,$(CLUSTERS)))+$(call parts,$(wordlist 4,99,$(CLUSTERS)) lab-down) molecule-swarm vm-lab \
+	@tests/run lab lint,unit,$(call parts,$(call matrix_of,test)),$(call parts,$(BESIDE_UNIT))+$(call parts,$(filter-out $(BESIDE_UNIT),$(CLUSTERS)) lab-down) molecule-swarm vm-lab \
 	  python39,sanity,galaxy,docs,gateway+molecule-vm_takeover molecule-vm_site
 
 .PHONY: test-long
