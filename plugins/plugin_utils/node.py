@@ -7,8 +7,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation
 from ansible_collections.ascend.gpustack.plugins.module_utils.redact import looks_secret, without_logins
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.version import version_key
 
 HIDDEN = "***"
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
@@ -51,7 +51,7 @@ def node_plan(
     action, reasons = _action(host, config, compared, takeover, bool(lines), container)
     if action == "create" and not host["data"]["exists"]:
         lines.append(f"volume {data_volume}: created")
-    older = bool(present and before and version_key(before) < version_key(version))
+    older = bool(present) and relation(before, version) == "older"
     return {"action": action, "lines": lines + reasons, "backup": older, "version_before": before or ""}
 
 

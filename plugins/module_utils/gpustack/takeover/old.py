@@ -12,22 +12,16 @@ from typing import Any
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import run as docker_run
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v0_7 import REPEATABLE, SWITCHES, VALUES
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import _VERSION, _release
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import version as versions
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT
 from ansible_collections.ascend.gpustack.plugins.module_utils.redact import shown
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner
 
-DATA_DIR = "/var/lib/gpustack"
-# The settings that the command line of GPUStack 0.7 can give
-_SETTINGS = SWITCHES | REPEATABLE | VALUES
-_SHORT = {"-d": "debug", "-t": "token", "-s": "server_url"}
-_OTHER_ENVIRONMENT = {"HF_TOKEN": "huggingface_token", "HF_HUB_ENABLE_HF_TRANSFER": "enable_hf_transfer"}
-# The metadata first: to print its version itself, GPUStack loads all of itself, which takes many seconds.
-_VERSION_SCRIPT = (
-    'python=$(head -n 1 "$(command -v gpustack)" | sed -n "s/^#! *//p");'
-    ' "${python:-python3}" -c \'import importlib.metadata as m; print("gpustack", m.version("gpustack"))\''
-    " || gpustack version"
-)
+DATA_DIR = DEFAULT.data.directory
+SWITCHES, REPEATABLE = DEFAULT.command_line.switches, DEFAULT.command_line.repeatable
+_SETTINGS = DEFAULT.command_line.settings
+_SHORT = DEFAULT.command_line.short
+_OTHER_ENVIRONMENT = DEFAULT.command_line.environment
 
 
 @dataclass(frozen=True)
@@ -239,18 +233,18 @@ def read_file(run: Runner, container: dict[str, Any], path: str, timeout: float)
 def read_version(run: Runner, container: dict[str, Any], image: dict[str, Any] | None, timeout: float) -> tuple[str | None, str | None]:
     """The GPUStack version in the container's image, and why it could not be read."""
     identity = container.get("Image", "")
-    attempts = [["docker", "run", "--rm", "--network", "none", "--entrypoint", "bash", identity, "-lc", _VERSION_SCRIPT]]
+    attempts = [["docker", "run", "--rm", "--network", "none", "--entrypoint", "bash", identity, "-lc", DEFAULT.version_script]]
     if docker_cli.is_running(container):
-        attempts.append(["docker", "exec", container["Id"], "bash", "-lc", _VERSION_SCRIPT])
+        attempts.append(["docker", "exec", container["Id"], "bash", "-lc", DEFAULT.version_script])
     error = None
     for argv in attempts if identity else []:
         result = run(argv, timeout)
         # The last line: what a login shell prints comes first.
-        found = [line for line in result.stdout.splitlines() if _VERSION.search(line)]
+        found = [version for version in map(versions.find, result.stdout.splitlines()) if version]
         if result.rc == 0 and found and not result.timed_out:
-            return _release(found[-1]), None
+            return found[-1], None
         error = error or docker_cli.why(argv, result, timeout)
     label = (((image or {}).get("Config") or {}).get("Labels") or {}).get("org.opencontainers.image.version", "")
-    if _VERSION.fullmatch(label.strip()):
-        return _release(label), None
+    if versions.find(label) == label.strip().lstrip("v"):
+        return versions.find(label), None
     return None, error or "its image is not known"
