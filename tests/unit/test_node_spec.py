@@ -120,7 +120,9 @@ def arguments(templar: Templar, module: str) -> dict:
 
 
 def rendered(case: str) -> dict:
-    templar = Templar(loader=DataLoader(), variables={**variables_of(*CASES[case]), "__gpustack_plan": {}})
+    variables = {**variables_of(*CASES[case]), "__gpustack_plan": {}}
+    variables["__gpustack_spec"] = Templar(loader=DataLoader(), variables=variables).template(variables["_gpustack_spec"])
+    templar = Templar(loader=DataLoader(), variables=variables)
     return json.loads(
         json.dumps(
             {
