@@ -17,10 +17,11 @@ from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.report i
 
 
 def generation(version: Any) -> dict:
-    """What roles say by a version of GPUStack alone: paths in a node's container, of the API, and the oldest driver."""
+    """What roles say by a version of GPUStack alone: the usual release, paths in a node's container and of the API, the oldest driver."""
     found = generations.assumed(version)
     directory = found.data.directory
     return {
+        "release": found.release,
         "api": found.api.prefix,
         "data_dir": directory,
         "password_file": f"{directory}/{found.data.password}",
