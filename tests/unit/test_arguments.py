@@ -92,9 +92,9 @@ LINES = st.lists(st.one_of(PAIRS, SWITCHED.map(lambda word: (word,)), WORDS.map(
 
 
 def differs_between_pythons(words: list[str]) -> bool:
-    """What argparse of one Python reads in another way than that of the next: = after letters that stand together, a value of --, and
-    -- at the end."""
-    return words[-1:] == ["--"] or any(re.match(r"-[^-=][^=]+=|-[^-].*--\Z|.*=--\Z", word) for word in words)
+    """What argparse of one Python reads in another way than that of the next: = after letters that stand together or before nothing,
+    a value of --, and -- at the end."""
+    return words[-1:] == ["--"] or any(re.match(r"-[^-=][^=]+=|-[^-]=\Z|-[^-].*--\Z|.*=--\Z", word) for word in words)
 
 
 @given(LINES.filter(lambda words: not differs_between_pythons(words)))

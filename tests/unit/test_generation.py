@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import pathlib
+import re
 
 import pytest
 import yaml
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation, version
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+# What tells one generation from another: numbers of versions, paths of GPUStack's API, ends of the tags of its images, nodes of devices
+TELLS = re.compile(r"(?<![\d.])0\.7(?!\d)|\(0, 7\)|/v[12]/|-npu(?!\w)|/dev/\w*_npu|:npu:")
+ROOMS = {"plugins/module_utils/gpustack/v0_7.py", "plugins/module_utils/gpustack/v2.py"}
+# Lines that look like it and are none: the inventory's word, of which the test above says that it is the generation's, a runtime of this
+# collection's own, the path of a registry, and OpenAI's API, which every engine has.
+OTHERS = {
+    "roles/gpustack/defaults/main.yml": ['gpustack_version: "0.7.1"'],
+    "roles/gpustack/meta/argument_specs.yml": ['default: "0.7.1"'],
+    "plugins/module_utils/docker/daemon.py": ['RUNTIME = "gpustack-npu"'],
+    "plugins/module_utils/docker/images.py": ['DOCKER_HUB = "https://index.docker.io/v1/"'],
+    "plugins/filter/vllm_gateway.py": ["{{ path /v1/models }}", "GET /v1/models or POST below /v1/"],
+    "plugins/filter/gateway_config.yml": ["C(/v1/models)"],
+}
 
 
 @pytest.mark.parametrize(
@@ -72,3 +86,18 @@ def test_an_image_follows_from_the_chip():
 def test_an_api_speaks_as_its_major_number_says(told, name):
     found = generation.speaking(told)
     assert (found and found.name) == name
+
+
+def test_only_the_rooms_of_the_generations_know_what_differs_between_them():
+    told, met = [], set()
+    for path in sorted([*(ROOT / "roles").rglob("*"), *(ROOT / "plugins").rglob("*")]):
+        name = str(path.relative_to(ROOT))
+        if not path.is_file() or name in ROOMS or path.suffix == ".pyc":
+            continue
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+            others = {(name, text) for text in OTHERS.get(name, []) if text in line}
+            met |= others
+            if TELLS.search(line) and not others:
+                told.append(f"{name}:{number}: {line.strip()}")
+    assert told == []
+    assert met == {(name, text) for name, texts in OTHERS.items() for text in texts}

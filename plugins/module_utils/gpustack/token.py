@@ -118,16 +118,29 @@ def _unread(container: Container, error: ReadError) -> TokenError:
     if error.kind == "silent":
         return _silence(str(error))
     if error.kind == "missing":
-        message = f"the container {name} is told to read {path}, which is not there: expected GPUStack's configuration file;"
-        return TokenError("token_not_there", f"{message} mount it into the container", transient=True)
+        return TokenError(
+            "token_not_there",
+            f"the container {name} is told to read {path}, which is not there: expected"
+            " GPUStack's configuration file; mount it into the container",
+            transient=True,
+        )
     if error.kind == "stopped":
-        message = f"the container {name} stopped while its {path} was read: expected running; see docker logs --tail 50 {name}"
-        return TokenError("container_not_running", message, transient=True)
+        return TokenError(
+            "container_not_running",
+            f"the container {name} stopped while its {path} was read: expected running; see docker logs --tail 50 {name}",
+            transient=True,
+        )
     if container.status != "running":
-        message = f"{path} can't be copied out of the stopped container {name} ({error}): expected a text file; put it"
-        return TokenError("token_not_there", f"{message} where it was, or run docker start {name}")
-    message = f"{path} in the container {name} can't be read ({error}): expected a text file; see docker exec {name} ls -l {path}"
-    return TokenError("token_not_there", message, transient=True)
+        return TokenError(
+            "token_not_there",
+            f"{path} can't be copied out of the stopped container {name} ({error}): expected a text file; put it"
+            f" where it was, or run docker start {name}",
+        )
+    return TokenError(
+        "token_not_there",
+        f"{path} in the container {name} can't be read ({error}): expected a text file; see docker exec {name} ls -l {path}",
+        transient=True,
+    )
 
 
 def data_dir_of(container: Container, settings: Settings, default: str) -> str:
