@@ -12,13 +12,12 @@ from typing import Any
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Generation
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation
+from ansible_collections.ascend.gpustack.plugins.module_utils.host.store import STORE_ID
 from ansible_collections.ascend.gpustack.plugins.module_utils.redact import looks_secret, without_logins
 
 HIDDEN = "***"
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 CURL = "curl -fsSk --noproxy '*' -m 4 -o /dev/null "
-# In the model store: which store it is
-STORE_MARK = ".gpustack-store-id"
 # From this API of Docker on (Docker Engine 25), a container that is up is asked less often than one that is starting: each question costs
 # a process.
 START_INTERVAL = (1, 44)
@@ -41,25 +40,26 @@ def with_no_proxy(env: dict, addresses: list[str]) -> dict:
 
 
 def node_spec(node: dict) -> dict:
-    """A node's `config` and `secrets` for its configuration file, and of its container the options that follow from the generation and
-    the inventory, by the names that Docker's module has for them."""
+    """A node's `config` and `secrets` for its configuration file; of its container the `env`, which may hold secrets too, and as
+    `container`, by the names that Docker's module has for them, the other options that follow from the generation and the inventory."""
     generation = generations.assumed(node["version"])
     settings = split_secrets(_settings(generation, node))
     given = {"token": node["token"], **({"bootstrap_password": node["bootstrap_password"]} if node["role"] == "server" else {})}
     privileged = node["privileged"] if generation.node.privileged is None else generation.node.privileged
-    npus = node["npus"]
     return {
         "config": settings["config"],
         "secrets": {**{key: value or None for key, value in given.items()}, **settings["secrets"]},
-        "network_mode": generation.node.network,
-        "ipc_mode": generation.node.ipc,
-        "entrypoint": _entrypoint(generation, node),
-        "command": ["--config-file", node["config_path"]],
-        "devices": [f"{device}:{device}:rwm" for device in npus["devices"]],
-        "volumes": _volumes(generation, node),
         "env": with_no_proxy({**generation.node.env, **node["env"]}, node["addresses"]),
-        "healthcheck": _healthcheck(generation, node),
-        **({} if privileged is None else {"privileged": privileged}),
+        "container": {
+            "network_mode": generation.node.network,
+            "ipc_mode": generation.node.ipc,
+            "entrypoint": _entrypoint(generation, node),
+            "command": ["--config-file", node["config_path"]],
+            "devices": [f"{device}:{device}:rwm" for device in node["npus"]["devices"]],
+            "volumes": _volumes(generation, node),
+            "healthcheck": _healthcheck(generation, node),
+            **({} if privileged is None else {"privileged": privileged}),
+        },
     }
 
 
@@ -83,7 +83,7 @@ def _entrypoint(generation: Generation, node: dict) -> list[str]:
     again by Docker until the store is there: Docker waits for nothing, and GPUStack never sees the bare mount point."""
     path, store = node["models_dir"], node["store"] or {}
     if store.get("id") is not None:
-        test = f"test -s {shlex.quote(f'{path}/{STORE_MARK}')}"
+        test = f"test -s {shlex.quote(f'{path}/{STORE_ID}')}"
     else:
         mounted = f" {path} .* - {store.get('fstype')} "
         test = f"grep -q {shlex.quote(mounted)} /proc/self/mountinfo"

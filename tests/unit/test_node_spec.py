@@ -121,7 +121,9 @@ def arguments(templar: Templar, module: str) -> dict:
 
 def rendered(case: str) -> dict:
     variables = {**variables_of(*CASES[case]), "__gpustack_plan": {}}
-    variables["__gpustack_spec"] = Templar(loader=DataLoader(), variables=variables).template(variables["_gpustack_spec"])
+    variables["__gpustack_definition"] = Templar(loader=DataLoader(), variables=variables).template(
+        _trusted("{{ _gpustack_spec.container }}")
+    )
     templar = Templar(loader=DataLoader(), variables=variables)
     return json.loads(
         json.dumps(

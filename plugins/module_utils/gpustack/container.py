@@ -178,9 +178,3 @@ def read_version(
     if version.find(label) == label.lstrip("v"):
         return version.find(label), None
     return None, error or "its image is not known"
-
-
-def worker_uuid(run: Runner, data: str, timeout: float) -> str | None:
-    """The identity that a GPUStack worker keeps in its data directory."""
-    result = run(["head", "-c", "64", f"{data}/worker_uuid"], timeout)
-    return result.stdout.strip() or None if result.rc == 0 and not result.timed_out else None
