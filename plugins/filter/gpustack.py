@@ -6,13 +6,27 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import tables, verification
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.node import node_plan, split_secrets, with_no_proxy
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.node import node_plan, node_spec
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import (
     copy_refusals,
     node_refusals,
 )
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.report import report_lines, told_above
+
+
+def generation(version: Any) -> dict:
+    """What roles say by a version of GPUStack alone: the usual release, paths in a node's container and of the API, the oldest driver."""
+    found = generations.assumed(version)
+    directory = found.data.directory
+    return {
+        "release": found.release,
+        "api": found.api.prefix,
+        "data_dir": directory,
+        "password_file": f"{directory}/{found.data.password}",
+        "minimum_driver": found.minimum_driver,
+    }
 
 
 def rename_problems(info: dict, old: str, new: str) -> list[str]:
@@ -78,10 +92,10 @@ class FilterModule:
         return {
             function.__name__: function
             for function in (
-                split_secrets,
+                generation,
+                node_spec,
                 node_refusals,
                 copy_refusals,
-                with_no_proxy,
                 node_plan,
                 rename_problems,
                 expected_workers,

@@ -4,13 +4,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.images import architecture, registry
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
 
-# The chips that GPUStack 0.7's images have engines for, by the end of the image's tag
-VARIANTS = {"-npu-310p": "310P", "-npu": "910B"}
 _FILE = "or bring the image as a file with gpustack_image_archive."
 REMEDIES = {
     "credentials": f"Check gpustack_registry_username and gpustack_registry_password, {_FILE}",
@@ -26,9 +24,9 @@ REMEDIES = {
 }
 
 
-def image_variant(chip: str) -> str:
-    """The end of the tag of GPUStack 0.7's image for a chip; that for 910B also where there is none."""
-    return next((end for end, family in VARIANTS.items() if str(chip).startswith(family)), "-npu")
+def image_variant(chip: str, version: str = "") -> str:
+    """The end of the tag of GPUStack's image for a chip; the usual one also where there is none."""
+    return generation.assumed(version).image_end(chip)
 
 
 def image_problems(image: str, host: dict, archive: dict, asked: dict) -> list[str]:
@@ -38,17 +36,18 @@ def image_problems(image: str, host: dict, archive: dict, asked: dict) -> list[s
 
 
 def _chip_problems(image: str, host: dict) -> list[str]:
-    chip, end = str(host.get("chip") or ""), re.search(r"-npu(-310p)?$", image)
-    if not chip or not end or chip.startswith(VARIANTS[end.group()]):
+    found = generation.assumed(host.get("version"))
+    chip, variants = str(host.get("chip") or ""), found.variants
+    end = max((end for end in variants if end and image.endswith(end)), key=len, default="")
+    if not chip or not end or chip.startswith(variants[end]):
         return []
-    if not chip.startswith(tuple(VARIANTS.values())):
+    if not chip.startswith(tuple(variants.values())):
         return [
-            f"its NPUs are {chip}, and GPUStack {host['version']} has images for 910B and 310P alone; expected one of these. "
-            "Set gpustack_image to an image that has engines for them."
+            f"its NPUs are {chip}, and GPUStack {host['version']} has images for {' and '.join(variants.values())} alone; "
+            "expected one of these. Set gpustack_image to an image that has engines for them."
         ]
-    right = image[: end.start()] + image_variant(chip)
     return [
-        f"its NPUs are {chip}, and {image} has engines for {VARIANTS[end.group()]}; expected {right}. "
+        f"its NPUs are {chip}, and {image} has engines for {variants[end]}; expected {image[: -len(end)]}{found.image_end(chip)}. "
         "Set gpustack_image to that, or remove it."
     ]
 

@@ -29,7 +29,7 @@ options:
 EXAMPLES = r"""
 - name: Read which images the archive holds
   ascend.gpustack.docker_archive_info:
-    path: /data/models/gpustack-v0.7.1-npu.tar
+    path: /data/models/gpustack.tar
   register: archive
 """
 
@@ -45,7 +45,7 @@ images:
   returned: success
   type: dict
   sample:
-    gpustack/gpustack:v0.7.1-npu: ["sha256:0f3b5a3c41ae8a0dbb1f5b5cfcb0b8fbb8e3e0f2a3d3b5b2c7a9a0e5d4c1b2a3"]
+    registry.example.com:5000/gpustack/gpustack:latest: ["sha256:0f3b5a3c41ae8a0dbb1f5b5cfcb0b8fbb8e3e0f2a3d3b5b2c7a9a0e5d4c1b2a3"]
 """
 
 import json

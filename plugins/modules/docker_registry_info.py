@@ -38,7 +38,7 @@ options:
 EXAMPLES = r"""
 - name: Ask for the image
   ascend.gpustack.docker_registry_info:
-    image: registry.example.com:5000/gpustack/gpustack:v0.7.1-npu
+    image: "{{ gpustack_image }}"
   register: registry
 
 - name: Refuse an image that the registry does not have

@@ -55,7 +55,7 @@ EXAMPLES = r"""
     name: gpustack
     definition:
       name: gpustack
-      image: gpustack/gpustack:v0.7.1-npu
+      image: "{{ gpustack_image }}"
       state: started
     timeout: 300
 """

@@ -116,7 +116,7 @@ EXAMPLES = r"""
       - /data/models:/models
     data_volume: gpustack-data
     models_dir: /data/models
-    version: 0.7.1
+    version: "{{ gpustack_version }}"
     drop: ["--debug", HTTP_PROXY]
   register: takeover
   no_log: true
@@ -144,7 +144,6 @@ version:
   description: The GPUStack version in its image, null when it can't be read.
   returned: success
   type: str
-  sample: 0.7.0
 version_relation:
   description: How that compares with O(version); V(older), V(equal), V(newer) or V(unknown).
   returned: success

@@ -10,7 +10,7 @@ version_added: 0.1.0
 description:
   - Runs on the server's host and reads the token with which workers join. Needs the C(docker) command, and no Python
     library.
-  - The token is looked for where GPUStack 0.7 takes it from, in its order; the container's arguments, its environment,
+  - The token is looked for where GPUStack takes it from, in its order; the container's arguments, its environment,
     its configuration file, the file that GPUStack writes into its data directory when nothing gives a token.
   - The result holds secrets in clear text. Set C(no_log) on the task.
 author:
@@ -95,7 +95,7 @@ initial_password_reason:
 reason:
   description:
     - What kind of failure it is; one of V(docker_missing), V(docker_unreachable), V(container_missing),
-      V(container_not_running), V(token_not_there), V(token_empty), V(token_malformed).
+      V(container_not_running), V(arguments_refused), V(token_not_there), V(token_empty), V(token_malformed).
   returned: failure
   type: str
   sample: container_missing
@@ -111,8 +111,9 @@ from typing import Any, Callable, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import api as gpustack_api
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import container as gpustack_container
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import token as gpustack_token
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.container import Settings
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
 
 API_LIMIT = 5.0
@@ -139,7 +140,7 @@ def initial_password(found: gpustack_token.Password, token: str, url: str | None
             silence = f"GPUStack could not be asked whether the password has been changed: {error}"
     if found.value is None:
         if answer is None and not last_try:
-            raise gpustack_container.TokenError("token_not_there", found.reason or "", transient=True)
+            raise gpustack_token.TokenError("token_not_there", found.reason or "", transient=True)
         return {"initial_password": None, "initial_password_reason": found.reason}
     if answer is False:
         return {"initial_password": None, "initial_password_reason": "the password of admin has been changed"}
@@ -147,10 +148,11 @@ def initial_password(found: gpustack_token.Password, token: str, url: str | None
 
 
 def read(run_command: Runner, params: Mapping[str, Any], unchanged: Unchanged, last_try: bool) -> dict[str, Any]:
-    container = gpustack_container.inspect(run_command, params["container"])
+    container = gpustack_token.inspect(run_command, params["container"])
+    settings = Settings(run_command, container, DEFAULT.command_line)
+    gpustack_token.refuse_arguments(container, settings)
     if not params["allow_stopped"]:
-        gpustack_container.refuse_not_running(container)
-    settings = gpustack_container.Settings(run_command, container)
+        gpustack_token.refuse_not_running(container)
     token = gpustack_token.find_token(run_command, container, settings, params["data_dir"])
     result = {"token": token.value, "source": token.source, "generated": token.generated}
     if params["initial_password"]:
@@ -179,7 +181,7 @@ def main() -> None:
     clock = gpustack_token.Clock(time.monotonic, time.sleep)
     try:
         result = gather(run, module.params, clock, password_unchanged)
-    except gpustack_container.TokenError as error:
+    except gpustack_token.TokenError as error:
         module.fail_json(msg=f"{error}.", reason=error.reason, transient=error.transient)
     module.exit_json(**result)
 

@@ -8,7 +8,7 @@ module: gpustack_worker_info
 short_description: Ask GPUStack for its workers and their NPUs
 version_added: 0.1.0
 description:
-  - Reads all workers of a GPUStack 0.7 cluster from its API, and compares them with the expected ones.
+  - Reads all workers of a GPUStack cluster from its API, and compares them with the expected ones.
   - Can wait until every expected worker is C(ready) with its number of NPUs. A worker without any NPU is C(ready) for
     GPUStack, so the number is what tells.
   - The API is asked with the cluster token. Proxies set in the environment are not used.
@@ -101,7 +101,6 @@ version:
   description: The server's version.
   returned: success
   type: str
-  sample: v0.7.1
 npu_total:
   description: How many NPUs all workers have.
   returned: success
@@ -176,7 +175,7 @@ models:
       description: How many instances are asked for.
       type: int
     gpu_ids:
-      description: The NPUs that it may use, such as V(atlas1:npu:0); empty when any.
+      description: The NPUs that it may use, as C(gpu_id) names them; empty when any.
       type: list
       elements: str
     worker_selector:

@@ -14,11 +14,16 @@ from typing import Any
 GROUPS = {"gpustack": ("gpustack_server", "gpustack_worker", "gpustack_store"), "swarm": ("docker_swarm_manager", "docker_swarm_worker")}
 
 
-def setting(hostvars: Any, host: str, name: str, default: Any) -> Any:
+def variables_of(hostvars: Any, host: str) -> Any:
+    """A host's variables; none of one that Ansible does not know."""
     try:
-        return hostvars[host].get(name, default)
+        return hostvars[host]
     except KeyError:
-        return default
+        return {}
+
+
+def setting(hostvars: Any, host: str, name: str, default: Any) -> Any:
+    return variables_of(hostvars, host).get(name, default)
 
 
 def addresses(hosts: Iterable[str], hostvars: Any) -> list[str]:

@@ -1,17 +1,26 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is done to a node's container, said in lines that a person reads."""
+"""What a node's container is, from what the inventory says, and what is done to it, said in lines that a person reads."""
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Generation
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation
+from ansible_collections.ascend.gpustack.plugins.module_utils.host.store import STORE_ID
 from ansible_collections.ascend.gpustack.plugins.module_utils.redact import looks_secret, without_logins
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.version import version_key
 
 HIDDEN = "***"
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+CURL = "curl -fsSk --noproxy '*' -m 4 -o /dev/null "
+# From this API of Docker on (Docker Engine 25), a container that is up is asked less often than one that is starting: each question costs
+# a process.
+START_INTERVAL = (1, 44)
 
 
 def split_secrets(settings: dict) -> dict:
@@ -28,6 +37,80 @@ def with_no_proxy(env: dict, addresses: list[str]) -> dict:
     given = [item.strip() for key in ("NO_PROXY", "no_proxy") for item in result.get(key, "").split(",") if item.strip()]
     merged = ",".join(dict.fromkeys(given + ["localhost", "127.0.0.1"] + sorted(addresses)))
     return {**result, "NO_PROXY": merged, "no_proxy": merged}
+
+
+def node_spec(node: dict) -> dict:
+    """A node's `config` and `secrets` for its configuration file; of its container the `env`, which may hold secrets too, and as
+    `container`, by the names that Docker's module has for them, the other options that follow from the generation and the inventory."""
+    generation = generations.assumed(node["version"])
+    settings = split_secrets(_settings(generation, node))
+    given = {"token": node["token"], **({"bootstrap_password": node["bootstrap_password"]} if node["role"] == "server" else {})}
+    privileged = node["privileged"] if generation.node.privileged is None else generation.node.privileged
+    return {
+        "config": settings["config"],
+        "secrets": {**{key: value or None for key, value in given.items()}, **settings["secrets"]},
+        "env": with_no_proxy({**generation.node.env, **node["env"]}, node["addresses"]),
+        "container": {
+            "network_mode": generation.node.network,
+            "ipc_mode": generation.node.ipc,
+            "entrypoint": _entrypoint(generation, node),
+            "command": ["--config-file", node["config_path"]],
+            "devices": [f"{device}:{device}:rwm" for device in node["npus"]["devices"]],
+            "volumes": _volumes(generation, node),
+            "healthcheck": _healthcheck(generation, node),
+            **({} if privileged is None else {"privileged": privileged}),
+        },
+    }
+
+
+def _settings(generation: Generation, node: dict) -> dict:
+    """What GPUStack reads from its configuration file; the inventory's own settings come last, and win. A node that works has a name and
+    an address of its own in it: without them GPUStack takes the host name, which several servers may share, and the first address it
+    finds, which may be docker0's."""
+    found = {"cache_dir": node["cache_dir"], **generation.node.settings}
+    if node["role"] == "server":
+        found |= {"port": node["port"], **generation.node.server_settings}
+        found |= {} if node["works"] else generation.node.server_only_settings
+    else:
+        found["server_url"] = node["server_url"]
+    if node["works"]:
+        found |= {"worker_name": node["worker_name"], "worker_ip": node["worker_ip"]}
+    return {**found, **node["settings"]}
+
+
+def _entrypoint(generation: Generation, node: dict) -> list[str]:
+    """The image's own, after a look at the store. The container comes up before the store does after a boot, and is started again and
+    again by Docker until the store is there: Docker waits for nothing, and GPUStack never sees the bare mount point."""
+    path, store = node["models_dir"], node["store"] or {}
+    if store.get("id") is not None:
+        test = f"test -s {shlex.quote(f'{path}/{STORE_ID}')}"
+    else:
+        mounted = f" {path} .* - {store.get('fstype')} "
+        test = f"grep -q {shlex.quote(mounted)} /proc/self/mountinfo"
+    wait = f'{{ echo "The model store {path} is not there yet; it is looked for again in 10 s." >&2; sleep 10; exit 1; }}'
+    return [*generation.node.init, "/usr/bin/bash", "-c", f"{test} || {wait}; {generation.node.start}", "--"]
+
+
+def _volumes(generation: Generation, node: dict) -> list[str]:
+    models = node["models_dir"]
+    return [
+        f"{node['data_volume']}:{generation.data.directory}",
+        f"{node['config_path']}:{node['config_path']}:ro",
+        f"{models}:{models}",
+        # As the guides have it
+        *([f"{models}:/models"] if models != "/models" else []),
+        *(f"{path}:{path}:ro" for path in node["npus"]["mounts"]),
+        *node["volumes"],
+    ]
+
+
+def _healthcheck(generation: Generation, node: dict) -> dict:
+    worker_port = _settings(generation, node).get("worker_port", generation.ports.worker["worker_port"])
+    urls = [f"{node['local_url']}{generation.node.health}"] if node["role"] == "server" else []
+    urls += [f"http://127.0.0.1:{worker_port}{generation.node.health}"] if node["works"] else []
+    api = tuple(int(part) for part in re.findall(r"\d+", str(node["docker_api"])))
+    pace = {"interval": "30s", "start_interval": "5s", "retries": 3} if api >= START_INTERVAL else {"interval": "5s", "retries": 6}
+    return {"test": ["CMD-SHELL", " && ".join(CURL + url for url in urls)], "timeout": "10s", "start_period": "5m", **pace}
 
 
 def node_plan(
@@ -51,7 +134,7 @@ def node_plan(
     action, reasons = _action(host, config, compared, takeover, bool(lines), container)
     if action == "create" and not host["data"]["exists"]:
         lines.append(f"volume {data_volume}: created")
-    older = bool(present and before and version_key(before) < version_key(version))
+    older = bool(present) and relation(before, version) == "older"
     return {"action": action, "lines": lines + reasons, "backup": older, "version_before": before or ""}
 
 

@@ -4,28 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import GROUPS, addresses, first, members, setting
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Ports
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import GROUPS, addresses, first, members, setting, variables_of
 
 SERVER_PORT = 8080
-# GPUStack 0.7's own, by the names of its settings: a worker's, and those of Ray, which listens only with enable_ray
-WORKER_PORTS = {
-    "worker_port": "10150",
-    "metrics_port": "10151",
-    "service_port_range": "40000-40063",
-    "rpc_server_port_range": "40064-40095",
-}
-RAY_PORTS = {
-    "ray_node_manager_port": "40098",
-    "ray_object_manager_port": "40099",
-    "ray_dashboard_agent_grpc_port": "40101",
-    "ray_metrics_export_port": "40103",
-    "ray_worker_port_range": "40200-40999",
-    "ray_dashboard_agent_listen_port": "52365",
-}
-RAY_HEAD_PORTS = {"ray_port": "40096", "ray_client_server_port": "40097", "ray_dashboard_port": "8265"}
 # Where HCCL of one host looks for the others before the NPUs' own network is up
 HCCL_PORTS = "60000-60031/tcp"
 # What a mount asks: NFS, the port mapper, and mountd where the role nfs_server puts it
@@ -45,13 +31,19 @@ def server_port(host: str, hostvars: Any) -> int:
 
 def worker_ports(host: str, hostvars: Any, groups: dict) -> dict[str, str]:
     """A worker's ports by the names of GPUStack's settings; the server's own worker has its settings from the server's."""
-    settings = _gpustack_settings(host, hostvars, groups)
-    return {name: str(settings.get(name, default)) for name, default in WORKER_PORTS.items()}
+    settings, table = _gpustack(host, hostvars, groups)
+    return _set(table.worker, settings)
 
 
-def _gpustack_settings(host: str, hostvars: Any, groups: dict) -> dict:
+def _gpustack(host: str, hostvars: Any, groups: dict) -> tuple[dict, Ports]:
+    """A host's settings of GPUStack, and the ports of its generation, by one look at its variables, which costs more than all the rest."""
+    variables = variables_of(hostvars, host)
     role = "server" if host == first(groups, "gpustack_server") else "worker"
-    return setting(hostvars, host, f"gpustack_{role}_config", {})
+    return variables.get(f"gpustack_{role}_config", {}), generation.assumed(variables.get("gpustack_version")).ports
+
+
+def _set(table: Mapping[str, str], settings: dict) -> dict[str, str]:
+    return {name: str(settings.get(name, default)) for name, default in table.items()}
 
 
 def firewall_access(host: str, hostvars: Any, groups: dict, store_type: str) -> dict:
@@ -82,12 +74,12 @@ def _public_ports(host: str, hostvars: Any, groups: dict) -> list[str]:
 
 
 def _cluster_ports(host: str, hostvars: Any, groups: dict) -> list[str]:
-    settings, is_server = _gpustack_settings(host, hostvars, groups), host == first(groups, "gpustack_server")
+    (settings, table), is_server = _gpustack(host, hostvars, groups), host == first(groups, "gpustack_server")
     is_worker = host in groups.get("gpustack_worker", [])
-    found = _tcp(worker_ports(host, hostvars, groups).values()) if is_worker else []
-    if _is_on(settings.get("enable_ray")) and (is_server or is_worker):
-        ray = {**RAY_PORTS, **(RAY_HEAD_PORTS if is_server else {})}
-        found += _tcp(settings.get(name, default) for name, default in ray.items())
+    found = _tcp(_set(table.worker, settings).values()) if is_worker else []
+    if _is_on(settings.get(table.ray_setting)) and (is_server or is_worker):
+        ray = {**table.ray, **(table.ray_head if is_server else {})}
+        found += _tcp(_set(ray, settings).values())
     if is_worker and _is_on(setting(hostvars, host, "ascend_driver_check_multi_node", False)):
         found.append(HCCL_PORTS)
     if _in_swarm(host, groups):
@@ -109,8 +101,8 @@ def listening_ports(host: str, hostvars: Any, groups: dict, kind: str) -> list[i
     else:
         found = [setting(hostvars, host, "gpustack_port", SERVER_PORT)] if host == first(groups, "gpustack_server") else []
         if host in groups.get("gpustack_worker", []):
-            ports = worker_ports(host, hostvars, groups)
-            found += [ports["worker_port"], ports["metrics_port"]]
+            settings, table = _gpustack(host, hostvars, groups)
+            found += [_set(table.worker, settings)[name] for name in table.worker_at_start]
     return list(dict.fromkeys(map(int, found)))
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import v0_7 as gpustack_settings
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT
 from ansible_collections.ascend.gpustack.plugins.module_utils.redact import looks_secret
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import texts
 
@@ -136,10 +136,11 @@ def _unknown(where: str, shown: str, key: str, known: Iterable[str]) -> Wrong:
 
 def _settings(value: Any, where: str) -> Iterator[Wrong]:
     """GPUStack's own settings, by the types that its parser has for them."""
-    keys: dict[str, Mapping] = {name: {"is": "switch"} for name in gpustack_settings.SWITCHES}
-    keys |= {name: {"is": "list", "of": {"is": "text", "dash": True}} for name in gpustack_settings.REPEATABLE}
-    keys |= {name: {"is": _setting_kind(name), "empty": True} for name in gpustack_settings.VALUES}
-    keys |= {name: {"is": "anything"} for name in gpustack_settings.FILE_ONLY}
+    of = DEFAULT.command_line
+    keys: dict[str, Mapping] = {name: {"is": "switch"} for name in of.switches}
+    keys |= {name: {"is": "list", "of": {"is": "text", "dash": True}} for name in of.repeatable}
+    keys |= {name: {"is": _setting_kind(name), "empty": True} for name in of.values}
+    keys |= {name: {"is": "anything"} for name in of.file_only}
     gib = {"is": "number", "from": 0, "to": 1048576}
     keys["system_reserved"] = {"is": "dict", "keys": {"ram": gib, "vram": gib}}
     own = [key for key in value if key in OWN_SETTINGS] if isinstance(value, Mapping) else []

@@ -10,6 +10,7 @@ import re
 import urllib.parse
 from collections.abc import Callable, Iterable
 
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
 from ansible_collections.ascend.gpustack.plugins.module_utils.nfs.clients import read_client
 
 LONGEST_SHOWN = 60
@@ -19,6 +20,8 @@ _URL_USER = re.compile(r"://[^/\s]*@")
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*")
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _REGISTRY = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?"
+_USUAL = generation.DEFAULT
+_IMAGE = f"{_USUAL.repository}:v{_USUAL.release}{_USUAL.image_end('')}"
 # With its own settings or options of the mount in place of these, they would be said twice.
 _OF_VARIABLES = re.compile(r"(nfs)?vers=|nconnect=|minorversion=")
 
@@ -110,11 +113,11 @@ KINDS: dict[str, tuple[Callable[[str], bool], str]] = {
     "registry": (_like(rf"{_REGISTRY}(?:/{_PART})*"), "a registry without http://, such as registry.example.com:5000"),
     "image": (
         _like(rf"(?:{_REGISTRY}/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"),
-        "an image, such as registry.example.com:5000/gpustack/gpustack:v0.7.1-npu",
+        f"an image, such as registry.example.com:5000/{_IMAGE}",
     ),
     "gpustack_version": (
-        _like(r"0\.7\.[0-9]+(?:\.post[0-9]+)?(?:[.-]?(?:a|b|rc)\.?[0-9]+)?"),
-        'a release of GPUStack 0.7, such as "0.7.1"',
+        lambda text: bool(re.fullmatch(r"[0-9][0-9a-z.-]*", text)) and generation.refusal(text) is None,
+        f'a release of GPUStack {_USUAL.name}, such as "{_USUAL.release}"',
     ),
     "driver_version": (_like(r"(?i:[0-9]+(?:\.(?:rc|b|spc)?[0-9]+)+)"), 'a version of the driver, such as "24.1.rc2"'),
     "chip": (_like(r"[A-Za-z0-9][A-Za-z0-9_-]*"), "the name of a chip, such as 910B4"),

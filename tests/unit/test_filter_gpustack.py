@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible.errors import AnsibleFilterError
 from ansible_collections.ascend.gpustack.plugins.filter import gpustack
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import node
-from ansible_collections.ascend.gpustack.plugins.plugin_utils import version as versions
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import copy_refusals, node_refusals
 
 CONTAINER = {
@@ -184,14 +182,15 @@ def test_another_generation_docker_and_store_are_refused_together():
     )
     assert [line.split(";", 1)[0] for line in found] == [
         "atlas1: Docker Engine does not answer (no socket)",
-        "atlas1: gpustack_version is 2.3.0",
+        "atlas1: gpustack_version is 2.3.0, which is not deployed yet",
         "atlas1: the model store /data/models (nfs:/m) does not answer (no answer within 20 s)",
     ]
 
 
 def test_version_that_is_none_is_named():
-    with pytest.raises(AnsibleFilterError, match="latest"):
-        versions.version_key("latest")
+    assert refusals("latest") == [
+        "atlas1: gpustack_version is latest; this collection deploys GPUStack 0.7. Set gpustack_version to 0.7.1."
+    ]
 
 
 def test_proxy_never_stands_between_the_nodes():

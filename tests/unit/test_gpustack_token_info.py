@@ -10,8 +10,7 @@ from typing import Any, Callable
 
 import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import api as gpustack_api
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.container import TokenError
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.token import Clock
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.token import Clock, TokenError
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
 from ansible_collections.ascend.gpustack.plugins.modules import gpustack_token_info
 
@@ -110,6 +109,21 @@ def test_a_hand_made_server_with_a_token_on_its_command_line(arguments: list[str
     assert gather(docker) == {"token": TOKEN, "source": "argument", "generated": False}
 
 
+def test_a_value_that_begins_with_a_dash_is_no_token() -> None:
+    docker = Docker({"/var/lib/gpustack/token": TOKEN}, ["--bootstrap-password", "-tricky"], status="restarting", exit_code=2)
+    assert refusal(docker, wait=60) == (
+        "arguments_refused",
+        "GPUStack refuses the arguments of the container gpustack (argument --bootstrap-password: expected one argument): expected ones"
+        " that it can read; correct them, a value that begins with a dash as --option=VALUE",
+    )
+    assert docker.time == 0
+
+
+def test_a_shortened_option_counts_as_gpustack_takes_it() -> None:
+    docker = Docker({"/var/lib/gpustack/token": OTHER}, ["--tok", TOKEN])
+    assert gather(docker) == {"token": TOKEN, "source": "argument", "generated": False}
+
+
 def test_the_environment_comes_before_the_configuration_file() -> None:
     docker = Docker(
         {"/etc/gpustack/config.yaml": f"token: {OTHER}\n"},
@@ -195,7 +209,7 @@ def test_docker_missing() -> None:
             ),
             "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock",
         ),
-        (Result(-9, "", "", timed_out=True), "no answer in 30 s"),
+        (Result(-9, "", "", timed_out=True), "docker container inspect did not answer within 30 s"),
     ],
 )
 def test_docker_daemon_not_answering(answer: Result, finding: str) -> None:

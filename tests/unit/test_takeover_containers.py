@@ -11,6 +11,8 @@ import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import run as docker_run
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.cli import DockerError
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import version as versions
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.container import read_version
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover import analysis as takeover
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover import old as old_container
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
@@ -428,9 +430,8 @@ def test_a_configuration_file_is_judged_key_by_key():
 def test_a_configuration_file_that_cannot_be_read_is_a_problem():
     container = described(["--config-file", "/etc/gpustack.yaml", *SERVER])
     assert examined(container, desired())["problems"] == [
-        "The configuration file of the container gpustack can't be read (/etc/gpustack.yaml: cat: /etc/gpustack.yaml: No"
-        " such file or directory), so what it sets would be lost. Start the container, or put the file where it was"
-        " (docker inspect gpustack)."
+        "The configuration file of the container gpustack can't be read (/etc/gpustack.yaml: it is not there), so what it"
+        " sets would be lost. Start the container, or put the file where it was (docker inspect gpustack)."
     ]
 
 
@@ -601,12 +602,12 @@ def test_an_image_that_is_gone_or_silent_is_helped_by_the_running_container_or_a
         def __call__(self, argv, timeout):
             return Result(125, "", "Unable to find image\n") if argv[1] == "run" else super().__call__(argv, timeout)
 
-    assert old_container.read_version(GoneImage(container), container, None, 10) == ("0.7.1", None)
+    assert read_version(GoneImage(container), container, None, DEFAULT, 10) == ("0.7.1", None)
     labelled = {"Config": {"Labels": {"org.opencontainers.image.version": "v0.6.2"}}}
     silent = Docker(container, version=Result(-9, "", "", timed_out=True))
-    assert old_container.read_version(silent, container, labelled, 10) == ("0.6.2", None)
+    assert read_version(silent, container, labelled, DEFAULT, 10) == ("0.6.2", None)
     ubuntu = {"Config": {"Labels": {"org.opencontainers.image.version": "22.04"}}}
-    assert old_container.read_version(silent, container, ubuntu, 10) == (None, "docker run did not answer within 10 s")
+    assert read_version(silent, container, ubuntu, DEFAULT, 10) == (None, "docker run did not answer within 10 s")
 
 
 def test_a_server_without_a_worker_has_no_worker_name():

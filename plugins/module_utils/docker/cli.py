@@ -62,6 +62,12 @@ def why(argv: list[str], result: Result, timeout: float) -> str:
     return first_line(result.stderr) or f"{command} ended with {result.rc} and no message"
 
 
+def is_silent(result: Result) -> bool:
+    """Whether it is the daemon that does not answer, and not something that it refuses."""
+    error = result.stderr.lower()
+    return result.timed_out or "docker daemon" in error or "docker api" in error
+
+
 def ask(run: Runner, argv: list[str], timeout: float) -> Any:
     """The JSON that a command prints, whatever its return code: docker prints what it has, and fails for the rest."""
     result = run(argv, timeout)

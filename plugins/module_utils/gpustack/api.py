@@ -1,12 +1,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GPUStack 0.7's management API, asked with the cluster token."""
+"""GPUStack's management API, asked with the cluster token, in the words of the generation that answers."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import re
 import socket
 import ssl
 import time
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Callable
 
 from ansible.module_utils.urls import open_url
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
 
 # The API's own limit; it refuses more with 422.
 PER_PAGE = 100
@@ -130,32 +130,35 @@ class Client:
         self.url = url.rstrip("/")
         self._fetch = fetch
         self._timeout = timeout
+        # Until the server has told its version
+        self._api = generations.DEFAULT.api
 
     def version(self) -> str:
-        """Such as v0.7.1. Refuses what is not a GPUStack of 0.x."""
+        """As the server tells it, with a v. Refuses a GPUStack whose API is another."""
         answer = self._get("/version")
         version = answer.get("version") if isinstance(answer, dict) else None
         if not isinstance(version, str):
             raise self._not_gpustack("its /version names no version")
-        major = re.match(r"v?(\d+)\.", version)
-        if major and int(major.group(1)) > 0:
+        found = generations.speaking(version)
+        if found is None:
             raise self._wrong_version(f"GPUStack {version}")
+        self._api = found.api
         return version
 
     def workers(self) -> list[Worker]:
         """All workers, in the order in which they joined."""
-        return self._shaped("/v1/workers", _worker)
+        return self._shaped("/workers", lambda item: _worker(item, self._api.device_type))
 
     def models(self) -> list[Model]:
-        return self._shaped("/v1/models", _model)
+        return self._shaped("/models", _model)
 
     def names(self, path: str, key: str) -> list[str]:
-        """The names of the records of a list."""
+        """The names of the records of a list, whose path is that below the API's prefix."""
         return self._shaped(path, lambda item: str(item[key]))
 
     def admin_must_change_password(self) -> bool | None:
         """True as long as admin's password is the one that GPUStack made; None without a user admin."""
-        for user in self._list("/v1/users"):
+        for user in self._list("/users"):
             if user.get("username") == "admin":
                 return bool(user.get("require_password_change"))
         return None
@@ -164,14 +167,14 @@ class Client:
         try:
             return [shape(item) for item in self._list(path)]
         except (AttributeError, LookupError, TypeError) as error:
-            raise self._not_gpustack(f"its {path} has entries of another shape") from error
+            raise self._not_gpustack(f"its {self._api.prefix}{path} has entries of another shape") from error
 
     def _list(self, path: str) -> list[dict[str, Any]]:
         items: dict[int, dict[str, Any]] = {}
         for _attempt in range(READS_OF_A_MOVING_LIST):
             items = {}
             totals = set()
-            for answer in self._pages(path):
+            for answer in self._pages(self._api.prefix + path):
                 items.update({item["id"]: item for item in answer["items"]})
                 totals.add(answer["pagination"]["total"])
             if totals == {len(items)}:
@@ -247,7 +250,7 @@ class Client:
                 f"GPUStack at {self.url} refuses the cluster token ({status}): expected the token that the server uses."
                 " Read it again from the server's container, or correct the variable",
             )
-        if status == 404 and path.startswith("/v1/"):
+        if status == 404 and path.startswith(f"{self._api.prefix}/"):
             return self._wrong_version(f"a server without {path.partition('?')[0]} (404)")
         if status >= 500 or status == 429:
             return ApiError(
@@ -260,17 +263,19 @@ class Client:
     def _not_gpustack(self, finding: str) -> ApiError:
         return ApiError(
             "not_gpustack",
-            f"{self.url} is not GPUStack's API ({finding}): expected GPUStack 0.7. Correct scheme, host or port",
+            f"{self.url} is not GPUStack's API ({finding}): expected GPUStack {generations.DEFAULT.name}. Correct scheme, host or port",
         )
 
     def _wrong_version(self, finding: str) -> ApiError:
         return ApiError(
             "wrong_version",
-            f"{self.url} is {finding}: expected GPUStack 0.7, whose management API is under /v1. Give the URL of such a server",
+            f"{self.url} is {finding}: expected GPUStack {generations.DEFAULT.name}, whose management API is under"
+            f" {generations.DEFAULT.api.prefix}. Give the URL of such a server",
         )
 
 
-def _worker(item: Mapping[str, Any]) -> Worker:
+def _worker(item: Mapping[str, Any], kind: str) -> Worker:
+    """kind: of the devices that are NPUs."""
     status = item.get("status") or {}
     name = item.get("name") or ""
     return Worker(
@@ -284,14 +289,14 @@ def _worker(item: Mapping[str, Any]) -> Worker:
         unreachable=bool(item.get("unreachable")),
         worker_uuid=item.get("worker_uuid") or "",
         labels=item.get("labels") or {},
-        npus=[_npu(name, device) for device in status.get("gpu_devices") or [] if device.get("type") == "npu"],
+        npus=[_npu(name, kind, device) for device in status.get("gpu_devices") or [] if device.get("type") == kind],
     )
 
 
-def _npu(worker: str, device: Mapping[str, Any]) -> Npu:
+def _npu(worker: str, kind: str, device: Mapping[str, Any]) -> Npu:
     memory = device.get("memory") or {}
     return Npu(
-        gpu_id=f"{worker}:npu:{device.get('index')}",
+        gpu_id=f"{worker}:{kind}:{device.get('index')}",
         index=device.get("index"),
         device_index=device.get("device_index"),
         device_chip_index=device.get("device_chip_index"),

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why a GPUStack container does not come to life, as its log and Docker's memory of it tell. The words are those of GPUStack 0.7."""
+"""Why a GPUStack container does not come to life, as its log and Docker's memory of it tell."""
 
 from __future__ import annotations
 
@@ -8,16 +8,7 @@ import json
 import re
 from dataclasses import dataclass
 
-# What GPUStack, SQLite and this collection's entry point say; what comes first is the cause of what follows.
-_SIGNS = (
-    ("setting", r"Config error: .*\n(?P<detail>\S+\n[^\[\n]*)"),
-    ("database", r"(?P<detail>file is not a database|database disk image is malformed|file is encrypted or is not a database)"),
-    ("disk", r"(?P<detail>No space left on device|database or disk is full|Disk quota exceeded)"),
-    ("port", r"(?P<detail>error while attempting to bind on address \('[^']*', \d+[^)]*\): address already in use)"),
-    ("token", r"(?P<detail>Invalid authentication credentials)"),
-    ("server", r"Error serving worker APIs: (?P<detail>.*(?:Connection refused|timed out|No route to host|unreachable).*)"),
-    ("store", r"(?P<detail>The model store \S+ is not there yet)"),
-)
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEPLOYED
 
 
 @dataclass(frozen=True)
@@ -30,7 +21,7 @@ class Cause:
 
 
 def of_log(log: str) -> Cause | None:
-    for kind, pattern in _SIGNS:
+    for kind, pattern in (sign for generation in DEPLOYED for sign in generation.log_signs):
         found = re.search(pattern, log)
         if found:
             return Cause(kind, ": ".join(part.strip() for part in found.group("detail").splitlines()))

@@ -1,223 +1,180 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A GPUStack container as Docker describes it: its state, its settings, and the files in it."""
+"""A GPUStack container as Docker describes it: its state, what its GPUStack was told, the files in it, and its version.
+
+A setting counts as GPUStack takes it: from its command line, else from the environment, else from its configuration file.
+"""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file
-from ansible_collections.ascend.gpustack.plugins.module_utils.runner import RC_NOT_FOUND, Result, Runner
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import arguments, config_file, version
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import CommandLine, Generation
+from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner
 
 # Seconds for one call of docker: it answers in tenths of a second, and in some seconds on a busy host.
 CALL_LIMIT = 30.0
 
 
-def worker_uuid(run: Runner, data: str, timeout: float) -> str | None:
-    """The identity that a GPUStack worker keeps in its data directory."""
-    result = run(["head", "-c", "64", f"{data}/worker_uuid"], timeout)
-    return result.stdout.strip() or None if result.rc == 0 and not result.timed_out else None
+class ReadError(Exception):
+    """Why a file of a container could not be read, in one line. kind: silent (Docker did not answer), stopped (the container did
+    meanwhile), missing or unreadable."""
 
-
-class TokenError(Exception):
-    """A sentence for the user. transient: waiting can mend it."""
-
-    def __init__(self, reason: str, message: str, transient: bool = False) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.transient = transient
+    def __init__(self, kind: str, why: str, path: str) -> None:
+        super().__init__(why)
+        self.kind = kind
+        self.path = path
 
 
 @dataclass(frozen=True)
 class Container:
-    """What docker knows of a container; exit_code is that of its last run."""
+    """What docker knows of a container. words: GPUStack's own arguments; environment: each as NAME=value; exit_code: of its last run."""
 
     name: str
-    arguments: list[str]
-    environment: dict[str, str]
+    words: list[str]
+    environment: list[str]
     status: str
     exit_code: int
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A GPUStack setting and where it stands: argument, environment or config."""
+    """A setting of GPUStack's, and where it stands: argument, environment or config. value: a text, True or False, or a list; from a
+    file also what the file can hold. name: the option or the variable."""
 
+    key: str
     value: Any
     source: str
+    name: str
 
 
-def inspect(run: Runner, name: str) -> Container:
-    result = run(["docker", "container", "inspect", name], CALL_LIMIT)
-    if result.rc == RC_NOT_FOUND:
-        raise TokenError(
-            "docker_missing",
-            "the command docker is not on this host: expected it where the GPUStack server runs;"
-            " install Docker, or run this on the server's host",
-        )
-    _refuse_silence(result)
-    if result.rc != 0 and "no such container" in result.stderr.lower():
-        raise TokenError(
-            "container_missing",
-            f"there is no container {name} on this host: expected the GPUStack server's;"
-            " start it, or name the one that is there (docker ps -a)",
-        )
-    try:
-        if result.rc != 0:
-            raise ValueError(_first_line(result.stderr))
-        return _container(name, json.loads(result.stdout)[0])
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise TokenError(
-            "docker_unreachable",
-            f"docker inspect of the container {name} failed ({error}): expected its description; see docker info",
-            transient=True,
-        ) from error
-
-
-def _refuse_silence(result: Result) -> None:
-    error = result.stderr.lower()
-    if result.timed_out or "docker daemon" in error or "docker api" in error:
-        finding = f"no answer in {CALL_LIMIT:g} s" if result.timed_out else _first_line(result.stderr)
-        raise TokenError(
-            "docker_unreachable",
-            f"the Docker daemon does not answer ({finding}): expected it to run and this user to be allowed to ask it;"
-            " see systemctl status docker",
-            transient=True,
-        )
-
-
-def _container(name: str, description: dict[str, Any]) -> Container:
+def described(description: Mapping[str, Any]) -> Container:
+    """Of what `docker container inspect` tells. Raises LookupError, TypeError or AttributeError of what is no such thing."""
     config, state = description["Config"], description["State"]
-    pairs = (entry.partition("=") for entry in config.get("Env") or [])
     return Container(
-        name=name,
-        arguments=[*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])],
-        environment={key: value for key, _sign, value in pairs},
+        name=docker_cli.name_of(dict(description)),
+        words=arguments.words_of(config.get("Entrypoint"), config.get("Cmd")),
+        environment=list(config.get("Env") or []),
         status=state["Status"],
         exit_code=state.get("ExitCode", 0),
     )
 
 
-def refuse_not_running(container: Container) -> None:
-    if container.status == "running":
-        return
-    ended = container.status in ("exited", "dead", "restarting")
-    finding = f"{container.status}, exit code {container.exit_code}" if ended else container.status
-    raise TokenError(
-        "container_not_running",
-        f"the container {container.name} is not running ({finding}): expected running;"
-        f" see docker logs --tail 50 {container.name}, then docker start {container.name}",
-        transient=container.status in ("created", "restarting"),
-    )
-
-
-def read_file(run: Runner, container: Container, path: str) -> str | None:
-    """The text of a file in the container; None when there is none."""
+def read_file(run: Runner, container: Container, path: str, timeout: float = CALL_LIMIT) -> str | None:
+    """The text of a file in the container, whether it runs or not; None when there is none. Raises ReadError. A running one is not
+    read by docker cp: that mounts anew all that the container has mounted, which on a dead NFS server blocks Docker itself."""
+    argv = ["docker", "exec", container.name, "cat", path]
     if container.status != "running":
-        return _copy_file(run, container, path)
-    result = run(["docker", "exec", container.name, "cat", path], CALL_LIMIT)
-    if result.rc == 0:
-        return result.stdout
-    _refuse_silence(result)
-    error = result.stderr.lower()
-    if "no such file" in error and "oci runtime" not in error:
-        return None
-    if "is not running" in error or "is restarting" in error or "no such container" in error:
-        raise TokenError(
-            "container_not_running",
-            f"the container {container.name} stopped while its {path} was read: expected running;"
-            f" see docker logs --tail 50 {container.name}",
-            transient=True,
-        )
-    raise TokenError(
-        "token_not_there",
-        f"{path} in the container {container.name} can't be read ({_first_line(result.stderr)}): expected a text file;"
-        f" see docker exec {container.name} ls -l {path}",
-        transient=True,
-    )
-
-
-def _copy_file(run: Runner, container: Container, path: str) -> str | None:
-    result = run(["docker", "cp", "--follow-link", f"{container.name}:{path}", "-"], CALL_LIMIT)
-    _refuse_silence(result)
-    if result.rc != 0 and "could not find the file" in result.stderr.lower():
-        return None
+        argv = ["docker", "cp", "--follow-link", f"{container.name}:{path}", "-"]
+    result = run(argv, timeout)
     try:
-        if result.rc != 0:
-            raise docker_cli.DockerError(_first_line(result.stderr))
-        return docker_cli.first_file(result.stdout)
+        if result.rc == 0 and not result.timed_out:
+            return result.stdout if argv[1] == "exec" else docker_cli.first_file(result.stdout)
     except docker_cli.DockerError as error:
-        raise TokenError(
-            "token_not_there",
-            f"{path} can't be copied out of the stopped container {container.name} ({error}): expected a text file; put it"
-            f" where it was, or run docker start {container.name}",
-        ) from error
+        raise ReadError("unreadable", str(error), path) from error
+    if docker_cli.is_silent(result):
+        kind = "silent"
+    elif _says(result.stderr, "no such file", "could not find the file") and not _says(result.stderr, "oci runtime"):
+        return None
+    else:
+        kind = "stopped" if _says(result.stderr, "is not running", "is restarting", "no such container") else "unreadable"
+    raise ReadError(kind, docker_cli.why(argv, result, timeout), path)
 
 
-def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no message"])[0]
+def _says(text: str, *signs: str) -> bool:
+    return any(sign in text.lower() for sign in signs)
 
 
-def argument(arguments: list[str], names: tuple[str, ...]) -> str | None:
-    """The last value of an option given as `--token X`, `--token=X`, `-t X` or `-tX`."""
-    found = None
-    for position, text in enumerate(arguments):
-        for name in names:
-            if text == name and position + 1 < len(arguments):
-                found = arguments[position + 1]
-            elif name.startswith("--") and text.startswith(name + "="):
-                found = text[len(name) + 1 :]
-            elif not name.startswith("--") and text.startswith(name) and len(text) > len(name):
-                found = text[len(name) :]
-    return found
+def of_arguments(found: arguments.Arguments) -> dict[str, Setting]:
+    return {key: Setting(key, value, "argument", flag(key)) for key, value in found.values.items()}
+
+
+def flag(key: str) -> str:
+    return "--" + key.replace("_", "-")
+
+
+def of_environment(entries: Iterable[str], table: CommandLine) -> tuple[dict[str, Setting], dict[str, str]]:
+    """Settings by key, and what is none by its name."""
+    settings, plain = {}, {}
+    for name, _sign, value in (entry.partition("=") for entry in entries):
+        key = table.environment.get(name) or (name[9:].lower() if name.startswith("GPUSTACK_") else "")
+        if key in table.settings:
+            settings[key] = Setting(key, value.lower() in ("true", "1") if key in table.switches else value, "environment", name)
+        else:
+            plain[name] = value
+    return settings, plain
+
+
+def of_file(text: str) -> dict[str, Setting]:
+    """Settings of a configuration file, with - in their names as with _; one that can't be read without a YAML library has the value
+    UNREADABLE."""
+    found = {name.replace("-", "_"): value for name, value in config_file.parse(text).values.items() if value is not None}
+    return {key: Setting(key, value, "config", flag(key)) for key, value in found.items()}
 
 
 class Settings:
-    """GPUStack's settings as the container was given them; its configuration file is read once, when needed."""
+    """What a container's GPUStack was told; its configuration file is read once, when needed, and reading it raises ReadError.
 
-    def __init__(self, run: Runner, container: Container) -> None:
-        self._run = run
-        self._container = container
-        self._file: dict[str, Any] | None = None
+    given: of the command line, else of the environment. plain: the environment's rest. strays, error: as Arguments has them. of_image:
+    the environment that the image brings, which counts as nobody's.
+    """
 
-    def get(self, name: str, short: tuple[str, ...] = ()) -> Setting | None:
-        """name as in the configuration file; None when nothing gives it."""
-        given = self._given(name, short)
-        if given:
-            return given
-        value = self._config_file().get(name)
-        return None if value is None else Setting(value, "config")
+    def __init__(
+        self, run: Runner, container: Container, table: CommandLine, timeout: float = CALL_LIMIT, of_image: Iterable[str] = ()
+    ) -> None:
+        known = set(of_image)
+        found = arguments.parse(container.words, table)
+        environment, self.plain = of_environment((entry for entry in container.environment if entry not in known), table)
+        self.given = {**environment, **of_arguments(found)}
+        self.strays, self.error = found.strays, found.error
+        self._read = lambda path: read_file(run, container, path, timeout)
+        self._file: dict[str, Setting] | None = None
 
-    def _given(self, name: str, short: tuple[str, ...] = ()) -> Setting | None:
-        value = argument(self._container.arguments, ("--" + name.replace("_", "-"), *short))
-        if value is not None:
-            return Setting(value, "argument")
-        value = self._container.environment.get("GPUSTACK_" + name.upper())
-        return None if value is None else Setting(value, "environment")
+    def get(self, key: str) -> Setting | None:
+        """None when nothing gives it; an empty one counts as given."""
+        return self.given.get(key) or self.file().get(key)
 
-    def _config_file(self) -> dict[str, Any]:
+    @property
+    def config_path(self) -> str:
+        """Empty where there is no configuration file."""
+        given = self.given.get("config_file")
+        return str(given.value) if given else ""
+
+    def file(self) -> dict[str, Setting]:
         if self._file is None:
-            self._file = self._read_config_file()
+            text = self._read(self.config_path) if self.config_path else ""
+            if text is None:
+                raise ReadError("missing", "it is not there", self.config_path)
+            self._file = of_file(text)
         return self._file
 
-    def _read_config_file(self) -> dict[str, Any]:
-        path = self._given("config_file")
-        if not path or not path.value:
-            return {}
-        text = read_file(self._run, self._container, path.value)
-        if text is None:
-            raise TokenError(
-                "token_not_there",
-                f"the container {self._container.name} is told to read {path.value}, which is not there: expected"
-                " GPUStack's configuration file; mount it into the container",
-                transient=True,
-            )
-        return config_file.parse(text).values
+
+def data_path(given: Any, default: str) -> str:
+    """The data directory in the container, from the value of its setting."""
+    return str(given or default).rstrip("/")
 
 
-def data_path(settings: Settings, default: str) -> str:
-    given = settings.get("data_dir")
-    return str(given.value if given and given.value else default).rstrip("/")
+def read_version(
+    run: Runner, description: Mapping[str, Any], image: Mapping[str, Any] | None, generation: Generation, timeout: float
+) -> tuple[str | None, str | None]:
+    """The GPUStack version in the container's image, and why it could not be read."""
+    identity, words = description.get("Image", ""), ["-lc", generation.version_script]
+    attempts = [["docker", "run", "--rm", "--network", "none", "--entrypoint", "bash", identity, *words]]
+    if docker_cli.is_running(dict(description)):
+        attempts.append(["docker", "exec", description["Id"], "bash", *words])
+    error = None
+    for argv in attempts if identity else []:
+        result = run(argv, timeout)
+        # The last one: what a login shell prints comes first.
+        found = [named for named in map(version.find, result.stdout.splitlines()) if named]
+        if result.rc == 0 and found and not result.timed_out:
+            return found[-1], None
+        error = error or docker_cli.why(argv, result, timeout)
+    label = (((image or {}).get("Config") or {}).get("Labels") or {}).get("org.opencontainers.image.version", "").strip()
+    if version.find(label) == label.lstrip("v"):
+        return version.find(label), None
+    return None, error or "its image is not known"

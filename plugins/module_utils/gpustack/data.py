@@ -8,7 +8,6 @@ from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.files import is_within
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import container as gpustack_container
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import directory as gpustack_directory
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import mounts as host_mounts
 from ansible_collections.ascend.gpustack.plugins.module_utils.host.mounts import Mount, holding
@@ -43,8 +42,14 @@ def volume_place(volume: dict[str, Any]) -> str:
 
 
 def _described(run: Runner, data: dict[str, Any], store: dict[str, Any] | None, mountinfo: str, timeout: float) -> dict[str, Any]:
-    uuid = gpustack_container.worker_uuid(run, data["path"], timeout) if data["exists"] else None
+    uuid = worker_uuid(run, data["path"], timeout) if data["exists"] else None
     return {**data, "on_store": bool(store) and is_shared(data["path"], store, host_mounts.parse_mountinfo(mountinfo)), "worker_uuid": uuid}
+
+
+def worker_uuid(run: Runner, data: str, timeout: float) -> str | None:
+    """The identity that a GPUStack worker keeps in its data directory."""
+    result = run(["head", "-c", "64", f"{data}/worker_uuid"], timeout)
+    return result.stdout.strip() or None if result.rc == 0 and not result.timed_out else None
 
 
 def is_shared(path: str, store: dict[str, Any], mounts: list[Mount]) -> bool:

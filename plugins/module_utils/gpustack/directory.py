@@ -14,19 +14,17 @@ from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.cli import first_line
 from ansible_collections.ascend.gpustack.plugins.module_utils.files import is_within
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEPLOYED
 from ansible_collections.ascend.gpustack.plugins.module_utils.host.mounts import Mount, holding
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner
 
 # In a directory that the collection made
 MARK = ".ascend-gpustack"
 MARK_TEXT = "Made by ascend.gpustack. While this file is here, the playbook reset may remove what GPUStack put beside it.\n"
-# What GPUStack 0.7 and its tools put there by themselves
+# What GPUStack of any generation and its tools put there by themselves, and the collection
 OWN = {
-    "cache": ("huggingface", "model_scope", "ollama", "vox-box", "gguf-parser", "repo-skeleton", "rpc_server"),
-    "data": (
-        *("database.db", "database.db-journal", "database.db-shm", "database.db-wal", "token", "initial_admin_password"),
-        *("jwt_secret_key", "worker_name", "worker_uuid", "bin", "cache", "chat_templates", "log", "pipx", "venvs"),
-    ),
+    "cache": tuple(dict.fromkeys(name for generation in DEPLOYED for name in generation.data.own_cache)),
+    "data": tuple(dict.fromkeys(name for generation in DEPLOYED for name in generation.data.own)),
     "config": ("config.yaml", ".config.yaml.new", "known.json"),
 }
 # Nothing in these is a place for what GPUStack keeps; of the others below / none is removed itself.

@@ -10,8 +10,8 @@ from typing import Any
 from ansible_collections.ascend.gpustack.plugins.module_utils.files import read_text
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.api import Client, Worker
 
-# Each kind of record with the path of its list and the key of its name
-LISTS = {"models": ("/v1/models", "name"), "users": ("/v1/users", "username")}
+# Each kind of record with the path of its list in the API and the key of its name
+LISTS = {"models": ("/models", "name"), "users": ("/users", "username")}
 Records = dict[str, Any]
 
 

@@ -1,40 +1,130 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The settings of GPUStack 0.7, by the names that its command line (gpustack start --help) and its configuration file have for them.
+"""GPUStack 0.7.
 
-A setting that is none ends GPUStack with a "Config error" (gpustack/config/config.py: pydantic forbids what it does not know).
+The settings are by the names that its command line (gpustack/cmd/start.py) and its configuration file have for them; one that is none
+ends GPUStack with a "Config error" (gpustack/config/config.py: pydantic forbids what it does not know). It takes a setting from its command
+line, else from the environment, else from its configuration file; only without any of these does it make a token of its own. The images
+are those of pack/Dockerfile.npu and its sibling for 310P, whose entry point is repeated here.
 """
 
 from __future__ import annotations
+
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import (
+    Api,
+    CommandLine,
+    Data,
+    Generation,
+    Node,
+    Ports,
+)
 
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-SWITCHES = _names("""
-    debug enable_ray disable_worker force_auth_localhost disable_update_check disable_openapi_docs disable_metrics
-    disable_rpc_servers enable_hf_transfer enable_hf_xet enable_cors allow_credentials
-""")
+COMMAND_LINE = CommandLine(
+    switches=_names("""
+        debug enable_ray disable_worker force_auth_localhost disable_update_check disable_openapi_docs disable_metrics
+        disable_rpc_servers enable_hf_transfer enable_hf_xet enable_cors allow_credentials
+    """),
+    repeatable=_names("ray_args rpc_server_args allow_origins allow_methods allow_headers"),
+    values=_names("""
+        config_file data_dir cache_dir bin_dir log_dir pipx_path token huggingface_token system_reserved
+        host port database_url bootstrap_password ssl_keyfile ssl_certfile ollama_library_base_url update_check_url
+        model_catalog_file tools_download_base_url
+        server_url worker_ip worker_name worker_port metrics_port service_port_range rpc_server_port_range
+        ray_port ray_client_server_port ray_dashboard_port ray_node_manager_port ray_object_manager_port
+        ray_runtime_env_agent_port ray_dashboard_agent_grpc_port ray_dashboard_agent_listen_port
+        ray_metrics_export_port ray_worker_port_range
+        external_auth_name external_auth_full_name external_auth_avatar_url
+        oidc_issuer oidc_client_id oidc_client_secret oidc_redirect_uri
+        saml_idp_server_url saml_idp_entity_id saml_idp_x509_cert saml_sp_entity_id saml_sp_acs_url saml_sp_x509_cert
+        saml_sp_private_key saml_sp_attribute_prefix saml_security
+    """),
+    file_only=_names("jwt_secret_key external_auth_type openid_configuration resources"),
+    short={"-d": "debug", "-t": "token", "-s": "server_url"},
+    environment={"HF_TOKEN": "huggingface_token", "HF_HUB_ENABLE_HF_TRANSFER": "enable_hf_transfer"},
+)
 
+PORTS = Ports(
+    worker={
+        "worker_port": "10150",
+        "metrics_port": "10151",
+        "service_port_range": "40000-40063",
+        "rpc_server_port_range": "40064-40095",
+    },
+    worker_at_start=("worker_port", "metrics_port"),
+    ray_setting="enable_ray",
+    ray={
+        "ray_node_manager_port": "40098",
+        "ray_object_manager_port": "40099",
+        "ray_dashboard_agent_grpc_port": "40101",
+        "ray_metrics_export_port": "40103",
+        "ray_worker_port_range": "40200-40999",
+        "ray_dashboard_agent_listen_port": "52365",
+    },
+    ray_head={"ray_port": "40096", "ray_client_server_port": "40097", "ray_dashboard_port": "8265"},
+)
 
-REPEATABLE = _names("ray_args rpc_server_args allow_origins allow_methods allow_headers")
+NODE = Node(
+    init=("tini", "--"),
+    start='source /etc/profile && exec gpustack start "$@"',
+    network="host",
+    ipc="host",
+    privileged=None,
+    env={},
+    settings={"disable_update_check": True},
+    # Without it whoever may ask from the server's own host is an administrator.
+    server_settings={"force_auth_localhost": True},
+    server_only_settings={"disable_worker": True},
+    health="/healthz",
+)
 
+DATA = Data(
+    directory="/var/lib/gpustack",
+    token="token",
+    generated_token=r"[0-9a-f]{32}\Z",
+    password="initial_admin_password",
+    own=(
+        *("database.db", "database.db-journal", "database.db-shm", "database.db-wal", "token", "initial_admin_password"),
+        *("jwt_secret_key", "worker_name", "worker_uuid", "bin", "cache", "chat_templates", "log", "pipx", "venvs"),
+    ),
+    own_cache=("huggingface", "model_scope", "ollama", "vox-box", "gguf-parser", "repo-skeleton", "rpc_server"),
+)
 
-VALUES = _names("""
-    config_file data_dir cache_dir bin_dir log_dir pipx_path token huggingface_token system_reserved
-    host port database_url bootstrap_password ssl_keyfile ssl_certfile ollama_library_base_url update_check_url
-    model_catalog_file tools_download_base_url
-    server_url worker_ip worker_name worker_port metrics_port service_port_range rpc_server_port_range
-    ray_port ray_client_server_port ray_dashboard_port ray_node_manager_port ray_object_manager_port
-    ray_runtime_env_agent_port ray_dashboard_agent_grpc_port ray_dashboard_agent_listen_port
-    ray_metrics_export_port ray_worker_port_range
-    external_auth_name external_auth_full_name external_auth_avatar_url
-    oidc_issuer oidc_client_id oidc_client_secret oidc_redirect_uri
-    saml_idp_server_url saml_idp_entity_id saml_idp_x509_cert saml_sp_entity_id saml_sp_acs_url saml_sp_x509_cert
-    saml_sp_private_key saml_sp_attribute_prefix saml_security
-""")
+# What GPUStack, SQLite and this collection's entry point say
+LOG_SIGNS = (
+    ("setting", r"Config error: .*\n(?P<detail>\S+\n[^\[\n]*)"),
+    ("database", r"(?P<detail>file is not a database|database disk image is malformed|file is encrypted or is not a database)"),
+    ("disk", r"(?P<detail>No space left on device|database or disk is full|Disk quota exceeded)"),
+    ("port", r"(?P<detail>error while attempting to bind on address \('[^']*', \d+[^)]*\): address already in use)"),
+    ("token", r"(?P<detail>Invalid authentication credentials)"),
+    ("server", r"Error serving worker APIs: (?P<detail>.*(?:Connection refused|timed out|No route to host|unreachable).*)"),
+    ("store", r"(?P<detail>The model store \S+ is not there yet)"),
+)
 
-
-# Known to the configuration file alone
-FILE_ONLY = _names("jwt_secret_key external_auth_type openid_configuration resources")
+GENERATION = Generation(
+    name="0.7",
+    series=(0, 7),
+    release="0.7.1",
+    repository="gpustack/gpustack",
+    variants={"-npu": "910B", "-npu-310p": "310P"},
+    # Older ones keep the threads of the image's C library from starting.
+    minimum_docker=(20, 10, 10),
+    # The images hold CANN 8.2.RC1 and MindIE 2.1.RC1, whose release note lists HDK 25.2.0, 25.0.RC1, 24.1.0, 24.1.RC3 and 24.1.RC2.
+    minimum_driver="24.1.rc2",
+    node=NODE,
+    data=DATA,
+    ports=PORTS,
+    api=Api(prefix="/v1", device_type="npu"),
+    command_line=COMMAND_LINE,
+    # The metadata first: to print its version itself, GPUStack loads all of itself, which takes many seconds.
+    version_script=(
+        'python=$(head -n 1 "$(command -v gpustack)" | sed -n "s/^#! *//p");'
+        ' "${python:-python3}" -c \'import importlib.metadata as m; print("gpustack", m.version("gpustack"))\''
+        " || gpustack version"
+    ),
+    log_signs=LOG_SIGNS,
+)

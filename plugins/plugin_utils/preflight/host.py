@@ -7,11 +7,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.connections import connection_problem
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.data import SHARED_REMEDY, copy_of, shared_data
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import failure, finding, judged
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.npu import _network, _npu_findings
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.version import version_key
 
 DEAD_STORE_REMEDY = "Mend the server that exports it; what uses the store goes on when it is back."
 MINIMUM_DOCKER = (20, 10, 10)
@@ -37,8 +38,8 @@ def node_refusals(host: dict, version: str, models_dir: str, container: str, nam
         refusals.append(f"{name}: Docker is not installed; expected Docker Engine 20.10.10 or newer. Install it and start the service.")
     elif not docker["running"]:
         refusals.append(f"{name}: Docker Engine does not answer ({docker['error']}); expected a running one. Run: systemctl start docker")
-    if version_key(version)[:2] != (0, 7):
-        refusals.append(f"{name}: gpustack_version is {version}; this collection deploys GPUStack 0.7. Set gpustack_version to 0.7.1.")
+    refused = generation.refusal(version)
+    refusals += [f"{name}: {'. '.join(refused)}"] if refused else []
     refusals += _container_refusals(host["container"], version, container, name)
     refusals += _store_refusals(host["store"], models_dir, name)
     shared = shared_data(host["data"], models_dir)
@@ -64,7 +65,7 @@ def _holder_refusals(holders: list[dict], name: str) -> list[str]:
 def _container_refusals(present: dict | None, version: str, container: str, name: str) -> list[str]:
     if not present or not present["managed"] or not present["version"]:
         return []
-    if version_key(present["version"]) <= version_key(version):
+    if relation(present["version"], version) != "newer":
         return []
     return [
         f"{name}: the container {container} runs GPUStack {present['version']}, newer than gpustack_version {version}; its database "

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a GPUStack container made by hand would lose if the collection's took its place.
 
-GPUStack 0.7 takes a setting from its command line, else from the environment, else from its configuration file.
 Secrets are compared and counted here, and never put into a text.
 """
 
@@ -14,8 +13,10 @@ from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import arguments
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.extras import Extra, data_mount, extras
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.old import DATA_DIR, Desired, Old, parse_arguments
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.old import DATA_DIR, Desired, Old
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.problems import _data_problem, problems
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation
 
@@ -119,9 +120,9 @@ def secrets_of(container: Mapping[str, Any]) -> set[str]:
     """Values in the container's arguments and environment that must never be printed."""
     config = container.get("Config") or {}
     found = {entry.partition("=")[2] for entry in config.get("Env") or [] if redact.looks_secret(entry.partition("=")[0])}
-    settings, _strays = parse_arguments(config.get("Cmd") or [])
-    for key, setting in settings.items():
+    words = arguments.words_of(config.get("Entrypoint"), config.get("Cmd"))
+    for key, value in arguments.parse(words, DEFAULT.command_line).values.items():
         if redact.looks_secret(key):
-            found.update(str(each) for each in (setting.value if isinstance(setting.value, list) else [setting.value]))
+            found.update(str(each) for each in (value if isinstance(value, list) else [value]))
     # Short ones are words of the language too, and would tear holes into every text.
     return {value for value in found if len(value) >= 6}

@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import run as docker_run
 from ansible_collections.ascend.gpustack.plugins.module_utils.files import is_within
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.container import Setting
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.old import DATA_DIR, Desired, Old
 from ansible_collections.ascend.gpustack.plugins.module_utils.redact import shown
 
@@ -75,18 +76,24 @@ def _setting_extras(old: Old, desired: Desired) -> list[Extra]:
         covered = key in desired.secret_keys or says_the_same(setting.value, desired.config.get(key))
         if setting.source == "environment":
             wanted = desired.env.get(setting.name)
-            covered = covered or (wanted is not None and _env_value(old, setting.name) == wanted)
+            covered = covered or (wanted is not None and old.variable(setting.name) == wanted)
         remedy = {"cache_dir": "gpustack_cache_dir", "worker_ip": "gpustack_address"}.get(key, f"gpustack_{desired.role}_config.{key}")
         kind = "environment" if setting.source == "environment" else "argument"
-        found.append(Extra(setting.name, kind, setting.text, covered, desired.dropped(setting.name), remedy))
+        found.append(Extra(setting.name, kind, _typed(old, setting), covered, desired.dropped(setting.name), remedy))
     for word in old.strays:
         found.append(Extra(word, "argument", shown("", word), False, desired.dropped(word)))
     return found
 
 
-def _env_value(old: Old, name: str) -> str | None:
-    entries = ((old.container.get("Config") or {}).get("Env")) or []
-    return next((entry[len(name) + 1 :] for entry in entries if entry.startswith(name + "=")), None)
+def _typed(old: Old, setting: Setting) -> str:
+    """A setting as it would be typed, without what is secret of it."""
+    if setting.source == "environment":
+        return f"-e {setting.name}={shown(setting.key, old.variable(setting.name))}"
+    if setting.source == "config":
+        readable = "..." if setting.value is config_file.UNREADABLE else shown(setting.key, setting.value)
+        return f"{setting.key}: {readable} (in {old.config_path})"
+    values = setting.value if isinstance(setting.value, list) else [setting.value]
+    return " ".join(setting.name if each is True else f"{setting.name} {shown(setting.key, each)}" for each in values)
 
 
 def _same_cache(old: Old, desired: Desired) -> bool:

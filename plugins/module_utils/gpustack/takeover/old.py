@@ -4,30 +4,25 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import run as docker_run
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v0_7 import REPEATABLE, SWITCHES, VALUES
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import _VERSION, _release
-from ansible_collections.ascend.gpustack.plugins.module_utils.redact import shown
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.container import (
+    ReadError,
+    Setting,
+    Settings,
+    data_path,
+    described,
+    read_file,
+    read_version,
+)
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner
 
-DATA_DIR = "/var/lib/gpustack"
-# The settings that the command line of GPUStack 0.7 can give
-_SETTINGS = SWITCHES | REPEATABLE | VALUES
-_SHORT = {"-d": "debug", "-t": "token", "-s": "server_url"}
-_OTHER_ENVIRONMENT = {"HF_TOKEN": "huggingface_token", "HF_HUB_ENABLE_HF_TRANSFER": "enable_hf_transfer"}
-# The metadata first: to print its version itself, GPUStack loads all of itself, which takes many seconds.
-_VERSION_SCRIPT = (
-    'python=$(head -n 1 "$(command -v gpustack)" | sed -n "s/^#! *//p");'
-    ' "${python:-python3}" -c \'import importlib.metadata as m; print("gpustack", m.version("gpustack"))\''
-    " || gpustack version"
-)
+DATA_DIR = DEFAULT.data.directory
 
 
 @dataclass(frozen=True)
@@ -60,17 +55,6 @@ class Desired:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """name: how takeover_drop calls it. value: a text, True, or a list; from a file also what the file can hold."""
-
-    key: str
-    value: Any
-    source: str
-    name: str
-    text: str
-
-
-@dataclass(frozen=True)
 class Old:
     """The container made by hand. settings: by key, those that count. plain_env: what is no setting of GPUStack."""
 
@@ -79,6 +63,7 @@ class Old:
     settings: Mapping[str, Setting]
     plain_env: Mapping[str, str]
     strays: tuple[str, ...] = ()
+    config_path: str = ""
     config_error: str | None = None
     version: str | None = None
     version_error: str | None = None
@@ -90,6 +75,11 @@ class Old:
         setting = self.settings.get(key)
         return setting.value if setting and setting.value != "" else None
 
+    def variable(self, name: str) -> str | None:
+        """Of its environment, as it stands there."""
+        entries = ((self.container.get("Config") or {}).get("Env")) or []
+        return next((entry[len(name) + 1 :] for entry in entries if entry.startswith(f"{name}=")), None)
+
     @property
     def name(self) -> str:
         return docker_cli.name_of(dict(self.container))
@@ -100,79 +90,11 @@ class Old:
 
     @property
     def data_dir(self) -> str:
-        return str(self.value("data_dir") or DATA_DIR).rstrip("/")
+        return data_path(self.value("data_dir"), DATA_DIR)
 
     @property
     def mounted(self) -> list[docker_run.Mount]:
         return docker_run.mounts(self.container)
-
-
-def parse_arguments(arguments: Iterable[str]) -> tuple[dict[str, Setting], tuple[str, ...]]:
-    """Settings by key, and what is no option. As GPUStack does, takes unambiguous beginnings of an option's name."""
-    left = list(arguments)
-    while left and left[0] in ("gpustack", "start"):
-        left.pop(0)
-    settings: dict[str, Setting] = {}
-    strays = []
-    while left:
-        word = left.pop(0)
-        flag, sign, value = word.partition("=")
-        if word[:2] in _SHORT and not word.startswith("--"):
-            key, given = _SHORT[word[:2]], word[2:].removeprefix("=") or None
-        elif word.startswith("--") and len(flag) > 2:
-            key, given = _key(flag), value if sign else None
-        else:
-            strays.append(word)
-            continue
-        if key not in SWITCHES and given is None and left and (key in _SETTINGS or not left[0].startswith("-")):
-            given = left.pop(0)
-        settings[key] = _argument(key, given, settings.get(key))
-    return settings, tuple(strays)
-
-
-def _key(flag: str) -> str:
-    key = flag[2:].replace("-", "_")
-    begun = [known for known in _SETTINGS if known.startswith(key)]
-    return begun[0] if key not in _SETTINGS and len(begun) == 1 else key
-
-
-def _argument(key: str, given: str | None, before: Setting | None) -> Setting:
-    value: Any = True if key in SWITCHES or given is None else given
-    if key in REPEATABLE:
-        value = [*(before.value if before else []), value]
-    flag = "--" + key.replace("_", "-")
-    words = [flag if each is True else f"{flag} {shown(key, each)}" for each in (value if isinstance(value, list) else [value])]
-    return Setting(key, value, "argument", flag, " ".join(words))
-
-
-def parse_environment(entries: Iterable[str], of_image: Iterable[str]) -> tuple[dict[str, Setting], dict[str, str]]:
-    """Settings by key, and the rest by name; what the image itself says counts as neither."""
-    settings, plain = {}, {}
-    known = set(of_image)
-    for entry in entries:
-        name, _sign, value = entry.partition("=")
-        key = _OTHER_ENVIRONMENT.get(name) or (name[9:].lower() if name.startswith("GPUSTACK_") else "")
-        if entry in known:
-            continue
-        if key not in _SETTINGS:
-            plain[name] = value
-            continue
-        meant: Any = value.lower() in ("true", "1") if key in SWITCHES else value
-        settings[key] = Setting(key, meant, "environment", name, f"-e {name}={shown(key, value)}")
-    return settings, plain
-
-
-def parse_config(text: str, path: str) -> dict[str, Setting]:
-    """Settings of a configuration file; one that can't be read without a YAML library has the value UNREADABLE."""
-    settings = {}
-    for name, value in config_file.parse(text).values.items():
-        key = name.replace("-", "_")
-        if value is None:
-            continue
-        readable = "..." if value is config_file.UNREADABLE else shown(key, value)
-        flag = "--" + key.replace("_", "-")
-        settings[key] = Setting(key, value, "config", flag, f"{key}: {readable} (in {path})")
-    return settings
 
 
 def read_old(
@@ -183,30 +105,31 @@ def read_old(
     timeout: float,
     version_timeout: float,
 ) -> Old:
-    config = container.get("Config") or {}
-    arguments, strays = parse_arguments(config.get("Cmd") or [])
     of_image = ((image or {}).get("Config") or {}).get("Env") or []
-    environment, plain = parse_environment(config.get("Env") or [], of_image)
-    settings = {**environment, **arguments}
-    file, error = _read_config_file(run, container, settings, timeout)
-    settings = {**file, **settings}
-    version, version_error = read_version(run, container, image, version_timeout)
-    old = Old(container, image or {}, settings, plain, strays, error, version, version_error, defaults=defaults)
+    told = Settings(run, described(container), DEFAULT.command_line, timeout, of_image)
+    file, error = _read_config_file(told)
+    version, version_error = read_version(run, container, image, DEFAULT, version_timeout)
+    old = Old(
+        container=container,
+        image=image or {},
+        settings={**file, **told.given},
+        plain_env=told.plain,
+        strays=tuple(told.strays),
+        config_path=told.config_path,
+        config_error=error,
+        version=version,
+        version_error=version_error,
+        defaults=defaults,
+    )
     name, name_error = _read_worker_name(run, old, timeout)
     return replace(old, worker_name=name, worker_name_error=name_error)
 
 
-def _read_config_file(
-    run: Runner, container: dict[str, Any], settings: Mapping[str, Setting], timeout: float
-) -> tuple[dict[str, Setting], str | None]:
-    given = settings.get("config_file")
-    if not given or not given.value:
-        return {}, None
-    path = str(given.value)
+def _read_config_file(told: Settings) -> tuple[dict[str, Setting], str | None]:
     try:
-        return parse_config(read_file(run, container, path, timeout), path), None
-    except docker_cli.DockerError as error:
-        return {}, f"{path}: {error}"
+        return told.file(), None
+    except ReadError as error:
+        return {}, f"{error.path}: {error}"
 
 
 def _read_worker_name(run: Runner, old: Old, timeout: float) -> tuple[str | None, str | None]:
@@ -215,42 +138,7 @@ def _read_worker_name(run: Runner, old: Old, timeout: float) -> tuple[str | None
     if given or (old.role == "server" and old.value("disable_worker") is True):
         return given, None
     try:
-        return read_file(run, dict(old.container), f"{old.data_dir}/worker_name", timeout).strip() or None, None
-    except docker_cli.DockerError as error:
-        # What cat says, and what docker cp says.
-        missing = re.match(r"cat: .*no such file|.*could not find the file", str(error), re.IGNORECASE)
-        return None, None if missing else str(error)
-
-
-def read_file(run: Runner, container: dict[str, Any], path: str, timeout: float) -> str:
-    """A file of the container, whether it runs or not. A running one is not read by docker cp: that mounts anew all
-    that the container has mounted, which on a dead NFS server blocks Docker itself."""
-    state = container.get("State") or {}
-    if docker_cli.is_running(container) and not state.get("Paused") and not state.get("Restarting"):
-        argv = ["docker", "exec", container["Id"], "cat", path]
-    else:
-        argv = ["docker", "cp", "--follow-link", f"{container['Id']}:{path}", "-"]
-    result = run(argv, timeout)
-    if result.rc != 0 or result.timed_out:
-        raise docker_cli.DockerError(docker_cli.why(argv, result, timeout))
-    return result.stdout if argv[1] == "exec" else docker_cli.first_file(result.stdout)
-
-
-def read_version(run: Runner, container: dict[str, Any], image: dict[str, Any] | None, timeout: float) -> tuple[str | None, str | None]:
-    """The GPUStack version in the container's image, and why it could not be read."""
-    identity = container.get("Image", "")
-    attempts = [["docker", "run", "--rm", "--network", "none", "--entrypoint", "bash", identity, "-lc", _VERSION_SCRIPT]]
-    if docker_cli.is_running(container):
-        attempts.append(["docker", "exec", container["Id"], "bash", "-lc", _VERSION_SCRIPT])
-    error = None
-    for argv in attempts if identity else []:
-        result = run(argv, timeout)
-        # The last line: what a login shell prints comes first.
-        found = [line for line in result.stdout.splitlines() if _VERSION.search(line)]
-        if result.rc == 0 and found and not result.timed_out:
-            return _release(found[-1]), None
-        error = error or docker_cli.why(argv, result, timeout)
-    label = (((image or {}).get("Config") or {}).get("Labels") or {}).get("org.opencontainers.image.version", "")
-    if _VERSION.fullmatch(label.strip()):
-        return _release(label), None
-    return None, error or "its image is not known"
+        text = read_file(run, described(old.container), f"{old.data_dir}/worker_name", timeout)
+    except ReadError as error:
+        return None, str(error)
+    return (text or "").strip() or None, None

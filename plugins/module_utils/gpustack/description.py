@@ -1,0 +1,111 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What there is to say of a generation of GPUStack, in which one differs from the next: data alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """The settings of `gpustack start`, by GPUStack's names for them (with _). A switch takes no value, a repeatable one collects its
+    values, and those of file_only are known to the configuration file alone. short: one letter to a setting; environment: variables that
+    are not named GPUSTACK_<setting>."""
+
+    switches: frozenset[str]
+    repeatable: frozenset[str]
+    values: frozenset[str]
+    file_only: frozenset[str]
+    short: Mapping[str, str]
+    environment: Mapping[str, str]
+
+    @property
+    def settings(self) -> frozenset[str]:
+        return self.switches | self.repeatable | self.values
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Ports and ranges of ports by the settings that change them: a worker's, those that a worker has at its start, and those of Ray,
+    of every node and of the server alone, where `ray_setting` is on."""
+
+    worker: Mapping[str, str]
+    worker_at_start: tuple[str, ...]
+    ray_setting: str
+    ray: Mapping[str, str]
+    ray_head: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Api:
+    """The management API. prefix: of all its paths but /version; device_type: what it calls an NPU, also within a model's gpu_ids."""
+
+    prefix: str
+    device_type: str
+
+
+@dataclass(frozen=True)
+class Node:
+    """How a node's container is run. init: what the entry point begins with; start: a shell's words that become GPUStack, with "$@";
+    network and ipc: namespaces of Docker; privileged: None where the inventory says so; env: what it always has; settings: of its
+    configuration file, for every node, for a server, and for one that is no worker besides; health: a path that answers 200, on the
+    server's port and on the worker's."""
+
+    init: tuple[str, ...]
+    start: str
+    network: str
+    ipc: str
+    privileged: bool | None
+    env: Mapping[str, str]
+    settings: Mapping[str, Any]
+    server_settings: Mapping[str, Any]
+    server_only_settings: Mapping[str, Any]
+    health: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a node keeps. directory: in its container; token and password: the files in it in which GPUStack writes down those that it
+    made; own and own_cache: everything that GPUStack and its tools put into the data directory and into the cache by themselves."""
+
+    directory: str
+    token: str
+    generated_token: str
+    password: str
+    own: tuple[str, ...]
+    own_cache: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One generation of GPUStack.
+
+    name: as a person says it. series: what its versions begin with. release: the one to run unless another is asked for. variants: chips by
+    the end of the tag of the image that has engines for them, the usual one first. minimum_docker: of Docker Engine, for its image;
+    minimum_driver: of the Ascend driver, for the CANN in its image. version_script: a shell's words that print its version.
+    log_signs: kinds of causes with patterns of what its log says of them, of which the group `detail` is told; what comes first is the
+    cause of the rest.
+    """
+
+    name: str
+    series: tuple[int, ...]
+    release: str
+    repository: str
+    variants: Mapping[str, str]
+    minimum_docker: tuple[int, ...]
+    minimum_driver: str
+    node: Node
+    data: Data
+    ports: Ports
+    api: Api
+    command_line: CommandLine
+    version_script: str
+    log_signs: tuple[tuple[str, str], ...]
+
+    def image_end(self, chip: str) -> str:
+        """The end of the tag of the image for a chip; the usual one where there is none for it."""
+        ends = [end for end, family in self.variants.items() if str(chip).startswith(family)]
+        return max(ends, key=len) if ends else next(iter(self.variants), "")

@@ -1,0 +1,103 @@
+"""Which generation a version belongs to, and that nothing but a generation's own room knows what differs between generations."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import pytest
+import yaml
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation, version
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# What tells one generation from another: numbers of versions, paths of GPUStack's API, ends of the tags of its images, nodes of devices
+TELLS = re.compile(r"(?<![\d.])0\.7(?!\d)|\(0, 7\)|/v[12]/|-npu(?!\w)|/dev/\w*_npu|:npu:")
+ROOMS = {"plugins/module_utils/gpustack/v0_7.py", "plugins/module_utils/gpustack/v2.py"}
+# Lines that look like it and are none: the inventory's word, of which the test above says that it is the generation's, a runtime of this
+# collection's own, the path of a registry, and OpenAI's API, which every engine has.
+OTHERS = {
+    "roles/gpustack/defaults/main.yml": ['gpustack_version: "0.7.1"'],
+    "roles/gpustack/meta/argument_specs.yml": ['default: "0.7.1"'],
+    "plugins/module_utils/docker/daemon.py": ['RUNTIME = "gpustack-npu"'],
+    "plugins/module_utils/docker/images.py": ['DOCKER_HUB = "https://index.docker.io/v1/"'],
+    "plugins/filter/vllm_gateway.py": ["{{ path /v1/models }}", "GET /v1/models or POST below /v1/"],
+    "plugins/filter/gateway_config.yml": ["C(/v1/models)"],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("0.7.1", (0, 7, 1, "z", 0)),
+        ("v0.7.1", (0, 7, 1, "z", 0)),
+        ("0.7.1+local", (0, 7, 1, "z", 0)),
+        ("0.7.1rc2", (0, 7, 1, "rc", 2)),
+        ("2.3.0.post1", (2, 3, 0, "z", 0)),
+        ("0.0.0", None),
+        ("latest", None),
+        ("0.7", None),
+        ("gpustack 0.7.1", None),
+        (None, None),
+    ],
+)
+def test_a_version_has_one_key(text, key):
+    assert version.version_key(text) == key
+
+
+def test_a_release_comes_after_its_candidates():
+    assert version.relation("0.7.1rc2", "0.7.1") == "older"
+    assert version.relation("0.7.1+local", "0.7.1") == "equal"
+    assert version.relation("0.0.0", "0.7.1") == version.relation("0.7.1", "latest") == "unknown"
+
+
+@pytest.mark.parametrize("text", ["0.7.0", "v0.7.1", "0.7.1rc2", "0.7.1+local", "0.7.12.post1"])
+def test_versions_of_a_generation_are_its_own(text):
+    assert generation.of(text).name == "0.7"
+    assert generation.refusal(text) is None
+
+
+@pytest.mark.parametrize("text", ["latest", "0.8.0", "0.6.2", "0.0.0", "0.70.1", "", "0.7"])
+def test_versions_of_no_generation_are_refused(text):
+    assert generation.refusal(text) == (
+        f"gpustack_version is {text}; this collection deploys GPUStack 0.7",
+        "Set gpustack_version to 0.7.1.",
+    )
+    assert generation.assumed(text).name == "0.7"
+
+
+def test_a_generation_that_is_yet_to_come_is_told_from_nonsense():
+    with pytest.raises(generation.NotDeployed, match="2.3.0, which is not deployed yet; this collection deploys GPUStack 0.7"):
+        generation.of("2.3.0")
+
+
+def test_the_default_release_is_that_of_the_role():
+    defaults = yaml.safe_load((ROOT / "roles/gpustack/defaults/main.yml").read_text())
+    specs = yaml.safe_load((ROOT / "roles/gpustack/meta/argument_specs.yml").read_text())
+    default = specs["argument_specs"]["main"]["options"]["gpustack_version"]["default"]
+    assert generation.DEFAULT.release == defaults["gpustack_version"] == default
+
+
+def test_an_image_follows_from_the_chip():
+    ends = generation.DEFAULT.image_end
+    assert [ends(chip) for chip in ("910B4", "310P3", "", "910A")] == ["-npu", "-npu-310p", "-npu", "-npu"]
+
+
+@pytest.mark.parametrize(("told", "name"), [("v0.7.1", "0.7"), ("0.0.0", "0.7"), ("0.6.2", "0.7"), ("v2.3.0", None), ("dev", "0.7")])
+def test_an_api_speaks_as_its_major_number_says(told, name):
+    found = generation.speaking(told)
+    assert (found and found.name) == name
+
+
+def test_only_the_rooms_of_the_generations_know_what_differs_between_them():
+    told, met = [], set()
+    for path in sorted([*(ROOT / "roles").rglob("*"), *(ROOT / "plugins").rglob("*")]):
+        name = str(path.relative_to(ROOT))
+        if not path.is_file() or name in ROOMS or path.suffix == ".pyc":
+            continue
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+            others = {(name, text) for text in OTHERS.get(name, []) if text in line}
+            met |= others
+            if TELLS.search(line) and not others:
+                told.append(f"{name}:{number}: {line.strip()}")
+    assert told == []
+    assert met == {(name, text) for name, texts in OTHERS.items() for text in texts}
