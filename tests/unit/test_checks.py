@@ -12,7 +12,7 @@ PLUGINS = pathlib.Path(__file__).resolve().parents[2] / "plugins"
 FILES = [
     *PLUGINS.glob("plugin_utils/**/*.py"),
     *PLUGINS.glob("filter/*.py"),
-    *PLUGINS.glob("module_utils/npu/*.py"),
+    *PLUGINS.glob("module_utils/n*/*.py"),
     *PLUGINS.glob("modules/*.py"),
 ]
 
