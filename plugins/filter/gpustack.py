@@ -9,10 +9,8 @@ from typing import Any
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import tables, verification
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.node import node_plan, node_spec
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import (
-    copy_refusals,
-    node_refusals,
-)
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.data import copy_refusals
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import node_refusals
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.report import report_lines, told_above
 
 
@@ -80,7 +78,7 @@ def verify_summary(info: dict, hosts: list[str], hostvars: Any, groups: dict, se
             "ok": not found,
             "workers": [worker["name"] for worker in info.get("workers", [])],
             "npus": sum(worker["npu_count"] for worker in verification.present(info, workers)),
-            "problems": [f"{host}: {item['message']}" for host, item in found],
+            "problems": [f"{host}: {item.message}" for host, item in found],
         },
     }
 

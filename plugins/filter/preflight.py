@@ -1,10 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters of the preflight: what was read of a host, judged; and the findings of all hosts, put together.
-
-A finding is a dict: `check` (its name, by which it can be skipped), `result` (pass, warn or fail), `message` (what was found and
-what was expected, without the host's name) and `remedy`.
-"""
+"""Filters of the preflight: what was read of a host, judged; and the findings of all hosts, put together."""
 
 from __future__ import annotations
 
@@ -13,9 +9,7 @@ from ansible_collections.ascend.gpustack.plugins.plugin_utils.ports import firew
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.cluster import firewall_probes, swarm_groups_problems
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import host_findings
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.npu import usable_npus
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.report import (
-    preflight_summary,
-)
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.report import preflight_summary
 
 
 class FilterModule:

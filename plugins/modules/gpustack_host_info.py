@@ -497,10 +497,11 @@ def _of_containers(
     arguments = docker_daemon.docker_arguments(places.proc, places.docker_pid)
     settings = docker_daemon.daemon_settings(arguments, places.docker_config)
     stack = parameters["stack"]
-    holders = npu_holders.npu_holders(known, ours, npu_holders.npu_nodes(places.dev), stack)
+    others = [each for each in known if not docker_cli.is_ours(each, ours, stack)]
+    holders = npu_holders.holding_containers(others, npu_holders.npu_nodes(places.dev))
     return {
         "container": docker_cli.summary(present) if present else None,
-        "npu_holders": holders,
+        "npu_holders": [{"container": each.container, "npus": each.npus, "via": each.via} for each in holders],
         "listeners": host_listeners.listeners(places.proc, parameters["ports"], known, ours, stack),
         "docker_chain": docker_daemon.docker_chain(
             runner, engine, settings, None if containers is None else running, parameters["timeout"]

@@ -324,14 +324,19 @@ holders:
       elements: dict
       sample: [{pid: 4711, name: python3, devices: [/dev/davinci0], container_id: null}]
     containers:
-      description: Running containers that were given a device node, or NPUs through Ascend's container runtime.
+      description:
+        - Running containers that were given a device node, or NPUs through Ascend's container runtime, or all as privileged ones.
+        - C(container), C(npus) and C(via) are as M(ascend.gpustack.gpustack_host_info) has them.
       type: list
       elements: dict
       sample:
         - id: 3f5b0c8f7ad1a2e5c1f0f7c0d4b4e0a0c2b6d1a4e7f8091a2b3c4d5e6f708192
+          container: vllm
           name: vllm
           image: quay.io/ascend/vllm-ascend:v0.9.2rc1
+          npus: [0]
           devices: [/dev/davinci0]
+          via: devices
           visible_devices: null
 boards:
   description: One for each NPU, the lines of C(npu-smi info -t board) under names in small letters, and its SoC.

@@ -116,8 +116,8 @@ KINDS: dict[str, tuple[Callable[[str], bool], str]] = {
         f"an image, such as registry.example.com:5000/{_IMAGE}",
     ),
     "gpustack_version": (
-        lambda text: bool(re.fullmatch(r"[0-9][0-9a-z.-]*", text)) and generation.refusal(text) is None,
-        f'a release of GPUStack {_USUAL.name}, such as "{_USUAL.release}"',
+        _like(r"[0-9]+\.[0-9]+\.[0-9]+(?:\.post[0-9]+)?(?:[.-]?(?:a|b|rc)\.?[0-9]+)?"),
+        f'a release of GPUStack, such as "{_USUAL.release}"',
     ),
     "driver_version": (_like(r"(?i:[0-9]+(?:\.(?:rc|b|spc)?[0-9]+)+)"), 'a version of the driver, such as "24.1.rc2"'),
     "chip": (_like(r"[A-Za-z0-9][A-Za-z0-9_-]*"), "the name of a chip, such as 910B4"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import addresses, setting
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.connections import connection_problem
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Finding
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import DEAD_STORE_REMEDY, dead_store
 
 FAILED_BEFORE = "failed earlier in this run"
@@ -29,11 +30,7 @@ class Seen:
     unwell: list[str] | None = None
     # Why its worker is not ready, as its container tells; empty where that is not known
     cause: str = ""
-    findings: list[dict] = field(default_factory=list)
-
-
-def finding(check: str, result: str, message: str, remedy: str = "") -> dict:
-    return {"check": check, "result": result, "message": message.rstrip("."), "remedy": remedy}
+    findings: list[Finding] = field(default_factory=list)
 
 
 def seen(host: str, hostvars: Any, live: list[str]) -> Seen:
@@ -45,15 +42,15 @@ def seen(host: str, hostvars: Any, live: list[str]) -> Seen:
     found.cause = setting(hostvars, host, "__gpustack_cause_told", "")
     silent = next((answer for answer in answers if answer.get("unreached") or answer.get("unreachable")), None)
     if silent:
-        check, message, remedy = connection_problem(str(silent.get("msg") or ""), bool(silent.get("password_given")))
-        found.away = message
-        found.findings.append(finding(check, "fail", message, remedy))
+        problem = connection_problem(str(silent.get("msg") or ""), bool(silent.get("password_given")))
+        found.away = problem.message
+        found.findings.append(problem)
     elif host not in live:
         found.away = FAILED_BEFORE
     store = answers[1].get("store") or {}
     if store and store.get("answers") is False:
-        found.findings.append(finding("store", "fail", dead_store(store["path"], store["source"], store["error"]), DEAD_STORE_REMEDY))
-    found.findings += [finding("npus", "fail", problem) for problem in found.unfit]
+        found.findings.append(Finding("store", "fail", dead_store(store["path"], store["source"], store["error"]), DEAD_STORE_REMEDY))
+    found.findings += [Finding("npus", "fail", problem.rstrip(".")) for problem in found.unfit]
     return found
 
 
@@ -67,7 +64,7 @@ def expected_npus(host: str, hostvars: Any, live: list[str]) -> int | None:
     return int(npus.get("count", setting(hostvars, host, "ascend_driver_check_expected_npus", 8)))
 
 
-def findings(info: dict, hosts: dict[str, Seen], workers: dict[str, Seen], server: str) -> list[tuple[str, dict]]:
+def findings(info: dict, hosts: dict[str, Seen], workers: dict[str, Seen], server: str) -> list[tuple[str, Finding]]:
     """All that is wrong, as (host, finding). What is the server's is told of the first host, where this run leaves the server out."""
     found = [(host, item) for host, known in hosts.items() for item in known.findings]
     blamed = server if server in hosts else next(iter(hosts))
@@ -76,21 +73,21 @@ def findings(info: dict, hosts: dict[str, Seen], workers: dict[str, Seen], serve
         found += [(host, item) for host, known in workers.items() if known.unfit for item in _unready(known, records.get(known.name))]
     elif not hosts[blamed].away:
         text = f"GPUStack could not be asked for its workers: {info.get('msg') or 'no answer'}"
-        found.append((blamed, finding("server", "fail", text)))
+        found.append((blamed, Finding("server", "fail", text.rstrip("."))))
     for problem in info.get("problems") or []:
         # Those of a worker begin with its name.
         own = [host for host, known in workers.items() if problem.startswith(f"worker {known.name}: ")]
         found.append(
-            (own[0], finding("worker", "fail", _with_cause(problem.split(": ", 1)[1], workers[own[0]].cause)))
+            (own[0], Finding("worker", "fail", _with_cause(problem.split(": ", 1)[1], workers[own[0]].cause).rstrip(".")))
             if own
-            else (blamed, finding("server", "fail", problem))
+            else (blamed, Finding("server", "fail", problem.rstrip(".")))
         )
     return found
 
 
-def loss_findings(lost: list[str], hosts: dict[str, Seen], server: str) -> list[tuple[str, dict]]:
+def loss_findings(lost: list[str], hosts: dict[str, Seen], server: str) -> list[tuple[str, Finding]]:
     """What GPUStack no longer knows, as a finding of its server's."""
-    return [(server if server in hosts else next(iter(hosts)), finding("records", "fail", *lost[:2]))] if lost else []
+    return [(server if server in hosts else next(iter(hosts)), Finding("records", "fail", *lost[:2]))] if lost else []
 
 
 def _with_cause(problem: str, cause: str) -> str:
@@ -98,13 +95,13 @@ def _with_cause(problem: str, cause: str) -> str:
     return f"{problem.split(': expected', 1)[0]}; {cause}" if cause else problem
 
 
-def _unready(known: Seen, worker: dict | None) -> list[dict]:
+def _unready(known: Seen, worker: dict | None) -> list[Finding]:
     """What is wrong in GPUStack with a host that was not waited for."""
     if known.away:
         return []
     if worker is None:
-        return [finding("worker", "fail", "GPUStack does not know it")]
-    return [finding("worker", "fail", f"GPUStack has it as {worker['state']}")] if worker["state"] != "ready" else []
+        return [Finding("worker", "fail", "GPUStack does not know it")]
+    return [Finding("worker", "fail", f"GPUStack has it as {worker['state']}")] if worker["state"] != "ready" else []
 
 
 def present(info: dict, workers: dict[str, Seen]) -> list[dict]:

@@ -9,14 +9,17 @@ import sys
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.plugin_docs import read_docstring
 from ansible.plugins.loader import module_loader
-from ansible_collections.ascend.gpustack.plugins.filter import values
+from ansible.template import Templar
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import trust_as_template
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.checks import SKIPPABLE
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PLAYBOOKS = {path.name for path in (ROOT / "playbooks").glob("*.yml")}
 # The words that a list takes, where the roles name them
-WORDS = {"ascend_driver_check_skip": list(values.SKIPPABLE)}
+WORDS = {"ascend_driver_check_skip": list(SKIPPABLE)}
 PYTHON_TYPES = {"bool": bool, "int": int, "float": float, "str": str, "list": list, "dict": dict}
 
 
@@ -54,6 +57,9 @@ def as_question(name: str, option: dict) -> dict:
 def test_survey_asks_what_the_role_takes(question):
     name = question["variable"]
     asked = {key: question[key] for key in ("type", "choices", "default") if key in question}
+    if isinstance(asked.get("choices"), str):
+        templar = Templar(loader=DataLoader(), variables={"playbook_dir": str(ROOT / "awx")})
+        asked["choices"] = templar.template(trust_as_template(asked["choices"]))
     assert asked == as_question(name, options()[name])
 
 

@@ -81,24 +81,25 @@ SAID = [
 
 @pytest.mark.parametrize("text, check, message", SAID)
 def test_each_failed_connection_is_told_in_its_own_words(text, check, message):
-    assert connection_problem(text, password=False)[:2] == (check, message)
+    found = connection_problem(text, password=False)
+    assert (found.check, found.result, found.message) == (check, "fail", message)
 
 
 def test_each_has_a_remedy_of_its_own():
-    found = {connection_problem(text, password=False)[1:] for text, _check, _message in SAID}
-    assert len({remedy for _message, remedy in found}) == len({message for message, _remedy in found}) >= len(CAUSES)
+    found = {connection_problem(text, password=False) for text, _check, _message in SAID}
+    assert len({item.remedy for item in found}) == len({item.message for item in found}) >= len(CAUSES)
 
 
 def test_refused_password_is_told_from_one_that_is_missing():
     denied = NEW + "op@10.0.0.9: Permission denied (publickey,password)."
-    assert connection_problem(denied, password=True)[1] == "it refuses the password given for SSH"
-    message, remedy = connection_problem(denied, password=False)[1:]
-    assert (message, remedy.endswith("It would take a password: --ask-pass.")) == (
+    assert connection_problem(denied, password=True).message == "it refuses the password given for SSH"
+    missing = connection_problem(denied, password=False)
+    assert (missing.message, missing.remedy.endswith("It would take a password: --ask-pass.")) == (
         "it takes no SSH key that is offered for the user op",
         True,
     )
 
 
 def test_unknown_words_are_quoted():
-    assert connection_problem("The moon is\nin the way.", password=False)[1] == "it cannot be reached (in the way)"
-    assert connection_problem("", password=False)[1] == "it cannot be reached (no answer)"
+    assert connection_problem("The moon is\nin the way.", password=False).message == "it cannot be reached (in the way)"
+    assert connection_problem("", password=False).message == "it cannot be reached (no answer)"

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.filter import values
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.controller import ansible_problem
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import report
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.controller import ansible_problems
 
 
 @pytest.mark.parametrize(
     "version, refused", [("2.9.27", True), ("2.14.18", True), ("2.15.0", False), ("2.21.5", False), ("3.0.0b1", False)]
 )
 def test_ansible_core_is_compared_by_its_series(version, refused):
-    assert (ansible_problem(version) is not None) == refused
+    assert bool(ansible_problems(version)) == refused
 
 
 def test_older_ansible_is_all_that_is_said(monkeypatch):
-    monkeypatch.setattr(values, "ansible_core", "2.14.18")
+    monkeypatch.setattr(report, "ansible_core", "2.14.18")
     wrong = {"gpustack_port": 70000}
-    found = values.value_problems(["atlas1", "atlas2"], {"atlas1": wrong, "atlas2": wrong}, {}, "roles")
+    found = report.value_problems(["atlas1", "atlas2"], {"atlas1": wrong, "atlas2": wrong}, {}, "roles")
     assert found["report"][1:] == [
         "FAIL [ansible] atlas1, atlas2: ansible-core is 2.14.18 on the machine that runs Ansible; expected 2.15 or newer. Take one with "
         "pip install in an environment of its own, or an execution environment; the README says how."

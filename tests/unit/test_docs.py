@@ -10,21 +10,21 @@ import pytest
 import yaml
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible_collections.ascend.gpustack.plugins.filter import values
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import rules
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.ports import SWARM_PORTS, firewall_access
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import connections, finding, report
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import checks, connections, kept, variables
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 GUIDES = [ROOT / "docs/guides.md", ROOT / "docs/guides.zh-CN.md"]
-TEXTS = [*READMES, *GUIDES, ROOT / "lab/README.md"]
+CHECKS_TABLE = ROOT / "roles/ascend_driver_check/README.md"
+TEXTS = [*READMES, CHECKS_TABLE, *GUIDES, ROOT / "lab/README.md"]
 EXAMPLE = ROOT / "inventories/example"
 PLAYBOOKS = {path.stem for path in (ROOT / "playbooks").glob("*.yml")}
 MODULES = {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
 ROLES = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
 GROUPS = {"gpustack_server", "gpustack_worker", "gpustack_store", "docker_swarm_manager", "docker_swarm_worker"}
-FAMILIES = "|".join(values.FAMILIES)
+FAMILIES = "|".join(variables.FAMILIES)
 ARTIFACTS = {"ascend_driver_check", "ascend_driver_check_report", "gpustack_cluster", "vllm_stack"}
 FILTERS = ["container", "gpustack", "image", "nfs", "preflight", "records", "reset", "values", "vllm_gateway", "vllm_stack"]
 PYTHON_TYPES = {"bool": bool, "int": int, "str": str, "path": str, "list": list, "dict": dict}
@@ -102,17 +102,27 @@ def test_both_languages_name_the_same_things_in_the_same_sections():
     assert words[0] == words[1]
 
 
+def test_every_check_stands_in_the_table_of_checks_in_both_languages():
+    (table,) = tables(CHECKS_TABLE)
+    rows = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in table[2:]]
+    assert [row[:2] for row in rows] == [[f"`{name}`", text] for name, text in checks.CHECKS.items()]
+    for name, english, chinese in rows:
+        assert re.search(r"[\u4e00-\u9fff]", chinese), name
+        assert re.findall(r"`\w+`", english) == re.findall(r"`\w+`", chinese), name
+        assert ("it can't be left out" in english) == ("不能略过" in chinese) == (name.strip("`") not in checks.SKIPPABLE), name
+
+
 @pytest.mark.parametrize("path", READMES, ids=lambda path: path.name)
-def test_every_check_stands_in_the_table_of_checks(path):
-    (table,) = [table for table in tables(path) if "`npu_smi`" in "".join(table)]
-    assert [row.split("`")[1] for row in table[2:]] == list(finding.CHECKS)
-    source = "".join(
-        path.read_text() for path in [*(ROOT / "plugins/plugin_utils/preflight").glob("*.py"), ROOT / "plugins/filter/values.py"]
-    )
-    used = set(re.findall(r'(?:finding|judged)\(\s*"(\w+)"', source)) | {check for check, _fact in report.KEPT_PROBLEMS}
-    used |= set(re.findall(r'_(?:shared|differing)\(\s*\w+,\s*"(\w+)"', source))
+def test_readmes_lead_to_the_table_of_checks(path):
+    assert f"]({CHECKS_TABLE.relative_to(ROOT)}#checks)" in split(path)[0]
+
+
+def test_every_check_is_registered_and_made():
+    source = "".join(path.read_text() for path in (ROOT / "plugins/plugin_utils/preflight").glob("*.py"))
+    used = set(re.findall(r'(?:Finding|judged)\(\s*"(\w+)"', source)) | {check for check, _fact in kept.FACTS}
+    used |= set(re.findall(r'_(?:shared|differing)\([^"]*"(\w+)"', source))
     used |= {check for _pattern, check, _message, _remedy in connections.CAUSES}
-    assert used == set(finding.CHECKS)
+    assert used == set(checks.CHECKS)
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -190,11 +200,11 @@ def example_variables(text: str) -> dict:
 
 
 def test_example_sets_every_variable_to_a_value_of_its_type():
-    variables = example_variables((EXAMPLE / "group_vars/all.yml").read_text())
-    assert variables.pop("ansible_user") == "root"
-    for name, value in variables.items():
+    shown = example_variables((EXAMPLE / "group_vars/all.yml").read_text())
+    assert shown.pop("ansible_user") == "root"
+    for name, value in shown.items():
         assert isinstance(value, PYTHON_TYPES[specs()[name]["type"]]), name
-        assert list(rules.judge(value, values.role_rules(str(ROOT / "roles"))[name])) == [], name
+        assert list(rules.judge(value, variables.role_rules(str(ROOT / "roles"), checks.SKIPPABLE)[name])) == [], name
 
 
 def test_example_shows_the_defaults_unless_it_says_that_it_is_an_example():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from ansible_collections.ascend.gpustack.plugins.filter import gpustack
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import node
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import copy_refusals, node_refusals
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.data import copy_refusals
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import node_refusals
 
 CONTAINER = {
     "managed": True,
@@ -20,8 +21,8 @@ HOST = {
     "image": {"present": True},
     "config": {"exists": True, "path": "/etc/gpustack/config.yaml"},
     "data": {"name": "gpustack-data", "exists": True, "path": "/var/lib/docker/volumes/gpustack-data/_data", "on_store": False},
-    "docker": {"installed": True, "running": True, "error": None},
-    "store": {"answers": True, "exists": True, "source": "nfs"},
+    "docker": {"installed": True, "running": True, "server_version": "26.1.3", "error": None},
+    "store": {"answers": True, "exists": True, "root_fs": False, "source": "nfs"},
 }
 SAME = {"changed": False, "changed_keys": [], "mtime": 900.0}
 
@@ -123,8 +124,9 @@ def test_hand_made_container_is_replaced_and_what_is_kept_is_said():
     assert result["backup"]
 
 
-def refusals(version="0.7.1", works=True, **host) -> list[str]:
-    return node_refusals({"npu_holders": [], **HOST, **host}, version, "/data/models", "gpustack", "atlas1", works)
+def refusals(version="0.7.1", works=True, skip=(), **host) -> list[str]:
+    expect = {"gpustack_version": version, "models_dir": "/data/models", "container": "gpustack", "worker": works, "skip": skip}
+    return node_refusals({"npu_holders": [], **HOST, **host}, expect, "atlas1")
 
 
 def test_npus_that_another_container_holds_are_not_given_to_gpustack_too():
@@ -133,10 +135,10 @@ def test_npus_that_another_container_holds_are_not_given_to_gpustack_too():
         {"container": "watch", "npus": [0], "via": "privileged"},
     ]
     assert refusals(npu_holders=holders) == [
-        "atlas1: the container vllm_qwen.x.y holds NPU 0, 1; expected GPUStack alone to use them. "
-        "Stop it, of a Swarm its service: an NPU serves one container."
+        "atlas1: the container vllm_qwen.x.y holds NPU 0, 1; an NPU serves one container. "
+        "Stop it; of what Swarm runs, remove the service: docker stop vllm_qwen.x.y"
     ]
-    assert refusals(npu_holders=holders, works=False) == []
+    assert refusals(npu_holders=holders, works=False) == refusals(npu_holders=holders, skip=["npu_holders"]) == []
 
 
 def test_data_on_the_store_is_refused_by_the_role_too():
@@ -177,11 +179,11 @@ def test_downgrade_is_always_refused():
 def test_another_generation_docker_and_store_are_refused_together():
     found = refusals(
         "2.3.0",
-        docker={"installed": True, "running": False, "error": "no socket"},
+        docker={"installed": True, "running": False, "server_version": None, "error": "no socket"},
         store={"answers": False, "source": "nfs:/m", "exists": None, "error": "no answer within 20 s"},
     )
     assert [line.split(";", 1)[0] for line in found] == [
-        "atlas1: Docker Engine does not answer (no socket)",
+        "atlas1: Docker Engine does not answer: no socket. Start it: systemctl start docker",
         "atlas1: gpustack_version is 2.3.0, which is not deployed yet",
         "atlas1: the model store /data/models (nfs:/m) does not answer (no answer within 20 s)",
     ]
@@ -213,8 +215,9 @@ def test_worker_that_models_name_keeps_its_name():
 
 def test_user_without_root_rights_is_one_refusal():
     host = {"root": False, "docker": {"installed": True, "running": False, "error": "permission denied"}}
-    assert node_refusals(host, "0.7.1", "/data/models", "gpustack", "atlas1", True) == [
-        "atlas1: its user has no root rights; expected root, or one who becomes root. Set ansible_become: true."
+    assert node_refusals(host, {"gpustack_version": "0.7.1", "skip": []}, "atlas1") == [
+        "atlas1: its user has no root rights; expected root, or one who becomes root. "
+        "Set ansible_become: true, with ansible_become_password or --ask-become-pass where sudo asks for a password."
     ]
 
 

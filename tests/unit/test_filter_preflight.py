@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import asdict
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import cluster, finding, npu, report
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import host_findings
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import cluster, npu, report
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.checks import SKIPPABLE
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Finding
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import host_findings, node_refusals
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.npu import usable_npus
 
 CHIP = {"npu_id": 0, "chip_id": 0, "name": "910B4", "memory_total_mb": 32768, "health": "OK", "device": "/dev/davinci0"}
 NPU = {
@@ -15,7 +19,7 @@ NPU = {
     "findings": [],
     "driver_version": "25.2.0",
     "chips": [{**CHIP, "npu_id": number, "device": f"/dev/davinci{number}"} for number in range(8)],
-    "manager_devices": list(npu.MANAGERS),
+    "manager_devices": ["/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc"],
     "mounts": ["/usr/local/dcmi"],
     "missing_files": [],
 }
@@ -115,11 +119,19 @@ def test_host_without_npus_is_refused_unless_none_are_expected():
 def test_first_problem_of_a_silent_driver_is_told_with_who_holds_the_npus():
     holders = {
         "processes": [{"pid": 7, "name": "python3", "container_id": None}, {"pid": 9, "name": "vllm", "container_id": "3f5b"}],
-        "containers": [{"name": "vllm"}],
+        "containers": [
+            {"container": "vllm", "npus": [0], "via": "devices"},
+            {"container": "monitor", "npus": [0, 1], "via": "privileged"},
+        ],
     }
     npu = changed(NPU, chips=[], problems=["The device is used. Stop it.", "No node."], ok=False, holders=holders)
     assert told(npu=npu) == [
-        ("npu_smi", "fail", "0 of 8 NPUs are usable: The device is used. Stop it. Held by the container vllm, python3 (pid 7)")
+        (
+            "npu_smi",
+            "fail",
+            "0 of 8 NPUs are usable: The device is used. Stop it. "
+            "Held by the container vllm, the privileged container monitor, python3 (pid 7)",
+        )
     ]
 
 
@@ -130,6 +142,41 @@ def test_privileged_container_is_a_warning_and_one_with_npus_a_failure():
         ("npu_holders", "fail", "the container vllm holds NPU 1; an NPU serves one container"),
     ]
     assert told(changed(HOST, npu_holders=holders), worker=False) == []
+
+
+def said_there(kind: str, message: str, npu_id: int | None = None) -> dict:
+    return {"kind": kind, "message": message, "npu_id": npu_id}
+
+
+def test_what_the_host_itself_finds_wrong_with_its_driver_is_told_and_what_it_says_of_one_npu_only_with_that():
+    folder = said_there("device_node", "/dev/davinci8 is no device node, expected a character device. Remove it.")
+    chip = said_there("device_node", "NPU 3 has no device node: /dev/davinci3 does not exist.", 3)
+    halfway = said_there("driver_file", "The driver's installation is 'installing', expected 'complete'. Install it again.")
+    reboot = said_there("driver_version", "The running driver is 25.2.0, the installed one 25.5.0 (version.info). Reboot the host.")
+    assert told(npu=changed(NPU, findings=[folder, chip, halfway, reboot])) == [
+        ("npu_devices", "warn", folder["message"].rstrip(".")),
+        ("driver_files", "warn", halfway["message"].rstrip(".")),
+        ("driver_version", "warn", reboot["message"].rstrip(".")),
+    ]
+
+
+def test_host_without_the_drivers_own_nodes_or_files_is_refused():
+    nodes = said_there("device_node", "/dev/hisi_hdc missing: containers can't use an NPU without.")
+    file = said_there("driver_file", "/etc/ascend_install.info is missing, expected the driver's file. Install it again.")
+    lacking = changed(NPU, findings=[nodes, file], manager_devices=NPU["manager_devices"][:2], missing_files=["/etc/ascend_install.info"])
+    assert [(check, result) for check, result, _text in told(npu=lacking)] == [("npu_devices", "fail"), ("driver_files", "fail")]
+
+
+def test_npu_with_two_faults_is_one_npu_less():
+    npu = copy.deepcopy(NPU)
+    npu["chips"][5].update(health="UNKNOWN", name=None, memory_total_mb=None)
+    (found,) = told(npu=npu)
+    assert found[2] == (
+        "7 of 8 NPUs are usable: NPU 5 health is UNKNOWN (npu-smi info -t health -i 5); NPU 5 is not described whole by npu-smi"
+    )
+    usable = usable_npus(npu, EXPECT)
+    assert (usable["count"], len(usable["unwell"])) == (7, 1)
+    assert usable["problems"] == [f"{found[2]}. Repair it, or set ascend_driver_check_expected_npus: 7 for this host."]
 
 
 def test_old_driver_is_refused_with_both_versions():
@@ -154,6 +201,45 @@ def test_docker_missing_stopped_and_old_are_three_findings():
     assert told(changed(HOST, docker=changed(docker, installed=False)))[0][2].startswith("Docker is missing")
     assert told(changed(HOST, docker=changed(docker, running=False, error="no socket")))[0][2] == "Docker Engine does not answer: no socket"
     assert told(changed(HOST, docker=changed(docker, server_version="18.09.0")))[0][2].startswith("Docker Engine is 18.09.0")
+
+
+MADE = {"name": "gpustack", "managed": True, "version": "0.7.2"}
+FAULTS = {
+    "docker missing": {"docker": changed(HOST["docker"], installed=False, running=False)},
+    "docker stopped": {"docker": changed(HOST["docker"], running=False, server_version=None, error="no socket")},
+    "docker old": {"docker": changed(HOST["docker"], server_version="19.03.15")},
+    "container newer": {"container": MADE},
+    "store dead": {"store": {"answers": False, "exists": None, "root_fs": False, "source": "nfs:/m", "error": "no answer within 20 s"}},
+    "store missing": {"store": changed(HOST["store"], exists=False, root_fs=True)},
+    "data shared": {"data": {"name": "/data/models/own", "path": "/data/models/own", "on_store": True, "worker_uuid": "u"}},
+    "npus held": {"npu_holders": [{"container": "vllm", "npus": [0, 1], "via": "devices"}]},
+    "no root": {"root": False},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_step_of_a_node_refuses_with_the_words_of_preflight(fault):
+    host = changed(HOST, **FAULTS[fault])
+    (found,) = [item for item in host_findings(host, NPU, EXPECT) if item["result"] == "fail"]
+    assert node_refusals(host, EXPECT, "atlas1") == [f"atlas1: {Finding(**found).sentence}"]
+    if found["check"] in SKIPPABLE:
+        assert node_refusals(host, {**EXPECT, "skip": [found["check"]]}, "atlas1") == []
+
+
+def test_watching_container_and_fit_host_are_refused_by_neither():
+    watched = changed(
+        HOST, npu_holders=[{"container": "monitor", "npus": [0], "via": "privileged"}], container=changed(MADE, version="0.7.1")
+    )
+    assert node_refusals(watched, EXPECT, "atlas1") == node_refusals(HOST, EXPECT, "atlas1") == []
+
+
+def test_container_that_is_newer_than_the_variable_is_told_before_anything_is_changed():
+    newer = changed(HOST, container=MADE)
+    text = "the container gpustack runs GPUStack 0.7.2, newer than gpustack_version 0.7.1; its database cannot go back"
+    assert told(newer) == [("version", "fail", text)]
+    assert told(newer, gpustack_version="0.7.2") == told(newer, cluster="swarm") == told(newer, node=False, worker=False) == []
+    # What was made by hand is the takeover's.
+    assert told(changed(HOST, container=changed(MADE, managed=False, version=None))) == []
 
 
 def test_port_holder_clock_and_store_are_all_found_at_once():
@@ -315,8 +401,8 @@ def summary(reports: dict[str, list], groups=None, settings=None, **hostvars) ->
     return report.preflight_summary(hosts, variables, groups, {**given, **(settings or {})})
 
 
-BAD = finding.finding("clock", "fail", "its clock is off", "Run chronyd.")
-ODD = finding.finding("npu_table", "warn", "one line is odd", "Look.")
+BAD = asdict(Finding("clock", "fail", "its clock is off", "Run chronyd."))
+ODD = asdict(Finding("npu_table", "warn", "one line is odd", "Look."))
 
 
 def test_equal_findings_are_grouped_and_the_limit_that_passes_ends_the_report():
@@ -567,7 +653,7 @@ def test_what_stands_against_mount_and_export_joins_the_others():
 
 
 def test_dead_worker_is_not_said_to_have_closed_ports():
-    dead = finding.finding("reachable", "fail", "no way leads to it", "Start it.")
+    dead = asdict(Finding("reachable", "fail", "no way leads to it", "Start it."))
     seen = {"atlas1": probed(("10.0.0.3", 10150, "unreachable"))}
     found = summary({"atlas1": [], "atlas3": [dead]}, GROUPS, **{host: {**ADDRESSES[host], **seen.get(host, {})} for host in ADDRESSES})
     assert [(item["host"], item["check"]) for item in found["stats"]["findings"]] == [("atlas3", "reachable")]

@@ -13,13 +13,13 @@ import sys
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.ascend.gpustack.plugins.filter import values
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import rules
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import _trusted as trusted
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import checks, report, variables
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROLES = str(ROOT / "roles")
-RULES = values.role_rules(ROLES)
+RULES = variables.role_rules(ROLES, checks.SKIPPABLE)
 SPECS: dict[str, dict] = {}
 for path in sorted((ROOT / "roles").glob("*/meta/argument_specs.yml")):
     SPECS |= yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"]
@@ -70,7 +70,7 @@ def accepts(name: str, value: object) -> bool:
 def told(groups: dict | None = None, hosts: list[str] | None = None, **hostvars: dict) -> list[str]:
     groups = groups or GROUPS
     hostvars = {**{host: {} for each in groups.values() for host in each}, **hostvars}
-    return values.value_problems(hosts or sorted(hostvars), hostvars, groups, ROLES)["report"][1:]
+    return report.value_problems(hosts or sorted(hostvars), hostvars, groups, ROLES)["report"][1:]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -110,9 +110,8 @@ def test_what_is_let_pass_is_taken_by_ansible_and_what_can_not_be_is_refused(nam
         ("gpustack_wait", 0, "0; expected a whole number from 1 to 86400"),
         ("gpustack_wait", "-5", "expected a whole number from 1 to 86400"),
         ("gpustack_restart_at_once", 0, "expected a whole number from 1 to 10000"),
-        ("gpustack_version", "latest", '"latest"; expected a release of GPUStack 0.7, such as "0.7.1"'),
-        ("gpustack_version", 0.7, "0.7; expected a release of GPUStack 0.7, such as \"0.7.1\", as a text. Put it in quotes."),
-        ("gpustack_version", "2.0.1", "expected a release of GPUStack 0.7"),
+        ("gpustack_version", "latest", '"latest"; expected a release of GPUStack, such as "0.7.1"'),
+        ("gpustack_version", 0.7, "0.7; expected a release of GPUStack, such as \"0.7.1\", as a text. Put it in quotes."),
         ("gpustack_image", "foo bar", '"foo bar"; expected an image'),
         ("gpustack_image", "", 'expected an image'),
         ("gpustack_image", "--help", "and no dash before it"),
@@ -252,7 +251,7 @@ def test_secrets_are_shown_nowhere():
 
 def test_equal_values_of_many_hosts_are_one_line_and_those_alone_fail_that_have_them():
     shared = {"gpustack_port": 70000}
-    found = values.value_problems(["atlas1", "atlas2", "atlas3"], {"atlas1": {}, "atlas2": shared, "atlas3": shared}, GROUPS, ROLES)
+    found = report.value_problems(["atlas1", "atlas2", "atlas3"], {"atlas1": {}, "atlas2": shared, "atlas3": shared}, GROUPS, ROLES)
     assert found["report"] == [
         "The variables have 1 problem on 2 of 3 hosts:",
         "FAIL [variables] atlas2, atlas3: gpustack_port is set to 70000; expected a port from 1 to 65535. Correct it.",
@@ -299,10 +298,10 @@ def test_template_that_names_a_default_of_the_roles_is_evaluated_and_one_that_fa
 
 def test_server_and_store_are_judged_also_where_the_run_leaves_them_alone():
     given = {"atlas1": {"gpustack_port": 0}, "atlas2": {"gpustack_wait": 0}}
-    found = values.value_problems(["atlas3"], {**given, "atlas3": {}}, {**GROUPS, "gpustack_worker": [*given, "atlas3"]}, ROLES)
+    found = report.value_problems(["atlas3"], {**given, "atlas3": {}}, {**GROUPS, "gpustack_worker": [*given, "atlas3"]}, ROLES)
     assert found["report"][1:] == ["FAIL [variables] atlas1: gpustack_port is set to 0; expected a port from 1 to 65535. Correct it."]
     assert found["told"] == {"atlas3": "Told above: the variables of atlas1"}
-    named = values.value_problems(["atlas3"], {"atlas2": {"gpustack_worker_name": [1]}, "atlas3": {}}, GROUPS, ROLES)
+    named = report.value_problems(["atlas3"], {"atlas2": {"gpustack_worker_name": [1]}, "atlas3": {}}, GROUPS, ROLES)
     assert "atlas2: gpustack_worker_name is set to a list" in named["report"][1]
 
 
@@ -382,3 +381,14 @@ def test_playbook_ends_for_all_hosts_before_any_is_asked_and_those_are_red_that_
         (name, str(int(name != "atlas4"))) for name in ("atlas1", "atlas2", "atlas3", "atlas4")
     ]
     assert "UNREACHABLE" not in site.stdout and "12345678" not in site.stdout
+
+
+def test_gpustack_that_is_not_deployed_is_one_finding_before_any_host_is_asked():
+    hosts = {f"atlas{number}": {"gpustack_version": "2.2.0"} for number in (1, 2, 3)}
+    found = report.value_problems(sorted(hosts), hosts, GROUPS, ROLES)
+    assert found["report"] == [
+        "The variables have 1 problem on 3 of 3 hosts:",
+        "FAIL [version] atlas1, atlas2, atlas3: gpustack_version is 2.2.0, which is not deployed yet; "
+        "this collection deploys GPUStack 0.7. Set gpustack_version to 0.7.1.",
+    ]
+    assert found["told"] == dict.fromkeys(hosts, "Told above: version")

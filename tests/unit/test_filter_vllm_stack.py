@@ -7,10 +7,10 @@ import pathlib
 import re
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.filter import values
 from ansible_collections.ascend.gpustack.plugins.filter import vllm_stack as filters
 from ansible_collections.ascend.gpustack.plugins.module_utils.swarm import stack as swarm_stack
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import rules
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.variables import role_rules
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -183,7 +183,7 @@ def test_report_says_what_is_where():
     ]
 
 
-RULE = {"is": "list", "of": values.role_rules(str(ROOT / "roles"))["vllm_stack_services"]["of"]}
+RULE = {"is": "list", "of": role_rules(str(ROOT / "roles"), ())["vllm_stack_services"]["of"]}
 SCALARS = st.one_of(
     st.none(),
     st.integers(0, 9),

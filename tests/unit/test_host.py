@@ -8,6 +8,7 @@ import pwd
 import socket
 
 import pytest
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import daemon as docker_daemon
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.cli import Engine
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file as gpustack_config_file
@@ -351,9 +352,11 @@ def test_npus_held_by_other_running_containers_are_named():
         container("d" * 64, "monitor", 81, Privileged=True),
         container("e" * 64, "nginx", 82),
     ]
-    assert npu_holders.npu_holders(containers, "gpustack", [0, 1, 2]) == [
-        {"container": "monitor", "npus": [0, 1, 2], "via": "privileged"},
-        {"container": "vllm", "npus": [4, 5], "via": "devices"},
+    found = npu_holders.holding_containers(containers, [0, 1, 2])
+    assert [(each.container, each.npus, each.via) for each in found] == [
+        ("gpustack", [0, 1], "devices"),
+        ("monitor", [0, 1, 2], "privileged"),
+        ("vllm", [4, 5], "devices"),
     ]
 
 
@@ -363,9 +366,9 @@ def test_npus_that_swarm_allotted_are_held_by_its_task_and_are_the_stacks_own():
         "Env": ["ASCEND_VISIBLE_DEVICES=7", "DOCKER_RESOURCE_NPU=Ascend910-0,Ascend910-3"],
         "Labels": {"com.docker.stack.namespace": "vllm"},
     }
-    assert npu_holders.npu_holders([task], "gpustack", [0, 1]) == [{"container": "vllm_qwen.x.y", "npus": [0, 3], "via": "environment"}]
-    assert npu_holders.npu_holders([task], "", [0, 1], "vllm") == []
-    assert npu_holders.npu_holders([task], "", [0, 1], "other") != []
+    (found,) = npu_holders.holding_containers([task], [0, 1])
+    assert (found.container, found.npus, found.via, found.visible_devices) == ("vllm_qwen.x.y", [0, 3], "environment", "7")
+    assert docker_cli.is_ours(task, "", "vllm") and not docker_cli.is_ours(task, "", "other")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from ansible_collections.ascend.gpustack.plugins.modules import npu_info
 
 SAMPLES = pathlib.Path(__file__).parent / "samples" / "npu_smi"
 TOOL = "/usr/local/sbin/npu-smi"
+IMAGE = "quay.io/ascend/vllm-ascend:v0.9.2rc1"
 MANAGERS = ["/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc"]
 
 
@@ -435,7 +436,7 @@ def test_a_driver_elsewhere_is_found_through_its_own_account(atlas):
 
 def test_who_holds_an_npu_is_named(atlas):
     container = "3f5b0c8f7ad1a2e5c1f0f7c0d4b4e0a0c2b6d1a4e7f8091a2b3c4d5e6f708192"
-    other = container[::-1]
+    other, gone = container[::-1], "0" * 64
     atlas.says("npu-smi info", sample("errors/8020_in_use_x_1"), rc=172)
     for pid, name, target, group in (
         (4711, "python3", "/dev/davinci2", f"0::/system.slice/docker-{container}.scope\n"),
@@ -446,13 +447,16 @@ def test_who_holds_an_npu_is_named(atlas):
         atlas.write(f"/proc/{pid}/cgroup", group)
         atlas.path(f"/proc/{pid}/fd").mkdir()
         atlas.path(f"/proc/{pid}/fd/3").symlink_to(target)
-    atlas.says("docker ps --quiet --no-trunc", f"{container}\n{other}\n")
+    atlas.says("docker ps --all --quiet --no-trunc", f"{container}\n{other}\n{gone}\n")
     nodes = [{"PathOnHost": path, "PathInContainer": path} for path in davinci(2) + MANAGERS]
-    told = {"id": container, "name": "/vllm", "image": "quay.io/ascend/vllm-ascend:v0.9.2rc1", "devices": nodes, "visible": ""}
-    plain = {"id": other, "name": "/web", "image": "nginx", "devices": None, "visible": ""}
-    answers = [Result(1, "\n".join(json.dumps(item) for item in (told, plain)) + "\n{broken\n")]
-    plain_run = atlas.run
-    atlas.run = lambda argv, limit: answers.pop() if argv[1] == "inspect" else plain_run(argv, limit)
+    secret = {"Env": ["HF_TOKEN=s3cr3t"]}
+    described = [
+        {"Id": container, "Name": "/vllm", "Config": {"Image": IMAGE, **secret}, "HostConfig": {"Devices": nodes}},
+        {"Id": other, "Name": "/watch", "Config": {"Image": "nginx", **secret}, "HostConfig": {"Privileged": True}},
+    ]
+    # One that is gone meanwhile makes docker fail, and the others are told all the same.
+    told = json.dumps([{**each, "State": {"Running": True}} for each in described])
+    atlas.says(f"docker container inspect {container} {other} {gone}", told, rc=1)
     result, _warnings = atlas.collect()
     assert result["error"]["code"] == -8020
     assert result["holders"] == {
@@ -460,21 +464,35 @@ def test_who_holds_an_npu_is_named(atlas):
         "containers": [
             {
                 "id": container,
+                "container": "vllm",
                 "name": "vllm",
-                "image": "quay.io/ascend/vllm-ascend:v0.9.2rc1",
+                "image": IMAGE,
+                "npus": [2],
                 "devices": davinci(2),
+                "via": "devices",
                 "visible_devices": None,
-            }
+            },
+            {
+                "id": other,
+                "container": "watch",
+                "name": "watch",
+                "image": "nginx",
+                "npus": list(range(8)),
+                "devices": davinci(*range(8)),
+                "via": "privileged",
+                "visible_devices": None,
+            },
         ],
     }
+    assert "s3cr3t" not in json.dumps(result)
 
 
 def test_a_dead_docker_does_not_hold_up_the_search_for_holders(atlas):
     atlas.says("npu-smi info", sample("errors/8020_in_use_x_1"), rc=172)
-    atlas.says("docker ps --quiet --no-trunc", "", rc=-9, timed_out=True)
+    atlas.says("docker ps --all --quiet --no-trunc", "", rc=-9, timed_out=True)
     result, _warnings = atlas.collect()
     assert result["holders"] == {"processes": [], "containers": []}
-    assert atlas.calls[1] == (["docker", "ps", "--quiet", "--no-trunc"], 5)
+    assert atlas.calls[1] == (["docker", "ps", "--all", "--quiet", "--no-trunc"], 5)
 
 
 def hccn(host: FakeHost, number: int) -> None:

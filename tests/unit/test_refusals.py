@@ -35,26 +35,39 @@ def texts_for_readers(tree: ast.Module) -> Iterator[ast.AST]:
     return (node for node in ast.walk(tree) if id(node) not in others)
 
 
+def warnings_of(tree: ast.Module) -> set[str]:
+    """What a finding only warns of: nothing is refused, and the message brings its remedy."""
+    found, last = set(), None
+    places = [node for node in ast.walk(tree) if isinstance(node, (ast.Assign, ast.Call))]
+    for node in sorted(places, key=lambda node: (node.lineno, node.col_offset)):
+        if isinstance(node, ast.Assign):
+            last = node if getattr(node.targets[0], "id", "") == "text" else last
+        elif ast.unparse(node.func) == "Finding" and len(node.args) > 2 and sentence(node.args[1]) == "warn":
+            told = last.value if last and isinstance(node.args[2], ast.Name) else node.args[2]
+            found.add(sentence(told) or GAP)
+    return found
+
+
 def refusals_of(path: pathlib.Path) -> set[str]:
-    """Sentences that say what was expected; those of exceptions, failures and lists of problems; those of preflight's findings."""
+    """Sentences that say what was expected; those of exceptions, failures and lists of problems; those of findings that fail."""
     tree = ast.parse(path.read_text())
     told = {text for node in texts_for_readers(tree) if (text := sentence(node)) and re.search(r"(^|[:;,] )expected[ \[]", text)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name, words = ast.unparse(node.func), [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "msg")]
-            if name == "finding":
+            if name == "Finding":
                 told |= {text for word in words[2:3] if (text := sentence(word))}
             elif name.endswith(("Error", "fail_json", "problems.append", "refusals.append")):
                 told |= {text for word in words if (text := sentence(word)) and len(text.replace(GAP, "")) > 30}
         elif (
             isinstance(node, ast.Tuple)
-            and path.name == "preflight.py"
+            and path.parent.name == "preflight"
             and [" " in (sentence(word) or "") for word in node.elts] == [True] * 2
         ):
             told.add(sentence(node.elts[0]) or GAP)
-        elif isinstance(node, ast.Assign) and path.name == "preflight.py" and getattr(node.targets[0], "id", "") == "text":
+        elif isinstance(node, ast.Assign) and path.parent.name == "preflight" and getattr(node.targets[0], "id", "") == "text":
             told.add(sentence(node.value) or GAP)
-    return told
+    return told - warnings_of(tree)
 
 
 def tasks(found: object) -> Iterator[dict]:
@@ -115,6 +128,7 @@ def test_every_refusal_stands_in_the_table_of_messages(readme):
             {"the container … is not running: expected running"},
         ),
         ('"""A docstring with expected words."""\nDOCUMENTATION = "expected here"', set()),
+        ('text = f"{a} is off; expected on"\nFinding("a", "warn", text)\nFinding("a", "fail", f"{b}; expected c")', {"…; expected c"}),
         ('problems.append(f"{a} is shared by {b} and that is a fault")', {"… is shared by … and that is a fault"}),
     ],
 )

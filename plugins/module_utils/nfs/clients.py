@@ -13,7 +13,7 @@ from typing import Callable
 SHOWN_CLIENTS = 5
 _BITS = {4: 32, 6: 128}
 _NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9])?)*")
-_ACCESS = {
+ACCESS = {
     "ro": {"read_only": True},
     "rw": {"read_only": False},
     "root_squash": {"root_squash": True},

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ansible_collections.ascend.gpustack.plugins.module_utils.nfs.clients import _ACCESS, Client
+from ansible_collections.ascend.gpustack.plugins.module_utils.nfs.clients import ACCESS, Client
 
 HEADER = "# Managed by ascend.gpustack (role nfs_server); changes are overwritten.\n"
 NOBODY = 65534
@@ -97,11 +97,11 @@ def with_options(options: Options, text: str) -> Options:
     for word in text.split(","):
         word = word.lstrip(" \t")
         name, _sign, value = word.partition("=")
-        if word in _ACCESS:
+        if word in ACCESS:
             # After sec= a word holds for what sec= names, too; before it, not for what an earlier one named.
-            options = replace(options, common=replace(options.common, **_ACCESS[word]))
+            options = replace(options, common=replace(options.common, **ACCESS[word]))
             if active and options.sys:
-                options = replace(options, sys=replace(options.sys, **_ACCESS[word]))
+                options = replace(options, sys=replace(options.sys, **ACCESS[word]))
         elif word in ("sync", "async"):
             options = replace(options, asynchronous=word == "async")
         elif name in ("mountpoint", "mp"):

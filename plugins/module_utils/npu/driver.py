@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host shows of the Ascend driver beside npu-smi: device nodes, installed files, who holds an NPU.
+"""What a host shows of the Ascend driver beside npu-smi: device nodes, installed files.
 
 Every function takes the root of the file system, so that a test can give a folder.
 """
@@ -56,10 +56,11 @@ class DriverFiles:
 def find_npu_smi(root: str = "/", search: str | None = None) -> str | None:
     """The path of npu-smi: on PATH (or search), else where the driver's packages put it."""
     path = os.environ.get("PATH", os.defpath) if search is None else search
-    return shutil.which("npu-smi", path=os.pathsep.join([path, *(_under(root, folder) for folder in NPU_SMI_FOLDERS)]))
+    return shutil.which("npu-smi", path=os.pathsep.join([path, *(under(root, folder) for folder in NPU_SMI_FOLDERS)]))
 
 
-def _under(root: str, path: str) -> str:
+def under(root: str, path: str) -> str:
+    """A path of the host below the root that is looked at."""
     return os.path.join(root, path.lstrip("/"))
 
 
@@ -78,24 +79,24 @@ def library_path(root: str = "/") -> str:
     """LD_LIBRARY_PATH with the driver's folders after the present ones: without a login shell it may lack them."""
     base = os.path.join(read_driver_files(root).install_path, "driver/lib64")
     folders = [os.path.join(base, name) for name in ("common", "driver", "")]
-    present = [folder.rstrip("/") for folder in folders if os.path.isdir(_under(root, folder))]
+    present = [folder.rstrip("/") for folder in folders if os.path.isdir(under(root, folder))]
     return os.pathsep.join([folder for folder in [os.environ.get("LD_LIBRARY_PATH", ""), *present] if folder])
 
 
 def read_driver_files(root: str = "/") -> DriverFiles:
     """Read the driver's files, and find those missing that a container needs mounted."""
-    files = DriverFiles(install_info=read_properties(_under(root, INSTALL_INFO)))
+    files = DriverFiles(install_info=read_properties(under(root, INSTALL_INFO)))
     named = (files.install_info or {}).get("Driver_Install_Path_Param", "")
     files.install_path = os.path.normpath(named) if named.startswith("/") else DEFAULT_PATH
     version_info = f"{files.install_path}/driver/version.info"
-    files.version_info = read_properties(_under(root, version_info))
-    files.firmware_info = read_properties(_under(root, f"{files.install_path}/firmware/version.info"))
+    files.version_info = read_properties(under(root, version_info))
+    files.firmware_info = read_properties(under(root, f"{files.install_path}/firmware/version.info"))
     for path in (INSTALL_INFO, version_info):
-        if not os.path.isfile(_under(root, path)):
-            _missing(files, path, _under(root, path), "file")
+        if not os.path.isfile(under(root, path)):
+            _missing(files, path, under(root, path), "file")
     for path in (f"{files.install_path}/driver/lib64", DCMI):
-        if not os.path.isdir(_under(root, path)):
-            _missing(files, path, _under(root, path), "folder")
+        if not os.path.isdir(under(root, path)):
+            _missing(files, path, under(root, path), "folder")
     status = (files.install_info or {}).get("Driver_Install_Status")
     # Older packages never write a status.
     if status not in (None, "complete"):
@@ -112,8 +113,8 @@ def container_mounts(files: DriverFiles, npu_smi: str | None, root: str = "/") -
     folders = [DCMI, f"{files.install_path}/driver", f"{files.install_path}/firmware"]
     tool = ["/" + os.path.relpath(npu_smi, root)] if npu_smi else []
     plain = [*tool, INSTALL_INFO, HCCN_CONF]
-    present = [path for path in folders if os.path.isdir(_under(root, path))]
-    return present + [path for path in plain if os.path.isfile(_under(root, path))]
+    present = [path for path in folders if os.path.isdir(under(root, path))]
+    return present + [path for path in plain if os.path.isfile(under(root, path))]
 
 
 def _missing(files: DriverFiles, path: str, real_path: str, kind: str) -> None:
@@ -137,7 +138,7 @@ def is_character_device(path: str) -> bool:
 
 def list_device_nodes(root: str = "/", is_device: Callable[[str], bool] = is_character_device) -> DeviceNodes:
     nodes = DeviceNodes()
-    folder = _under(root, "/dev")
+    folder = under(root, "/dev")
     try:
         names = os.listdir(folder)
     except OSError:

@@ -4,29 +4,59 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Callable
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.files import open_files, read_small
-from ansible_collections.ascend.gpustack.plugins.module_utils.npu.driver import NODE, _under
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.driver import NODE, under
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner
 
 _DAVINCI = re.compile(r"/dev/davinci(\d+)\Z")
 _CLAIM = "DOCKER_RESOURCE_NPU"
+_VISIBLE = "ASCEND_VISIBLE_DEVICES"
 _PLAIN_RUNTIMES = ("", "runc", "crun", "io.containerd.runc.v2", "io.containerd.runtime.v1.linux")
 CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 DOCKER_LIMIT = 5.0
-# Only what names a container and its NPUs: the rest of an inspection holds secrets.
-INSPECT = (
-    '{"id":{{json .Id}},"name":{{json .Name}},"image":{{json .Config.Image}},"devices":{{json .HostConfig.Devices}},'
-    '"visible":"{{range .Config.Env}}{{$pair := split . "="}}{{if eq (index $pair 0) "ASCEND_VISIBLE_DEVICES"}}'
-    '{{index $pair 1}}{{end}}{{end}}"}'
-)
+
+
+@dataclass(frozen=True)
+class HoldingContainer:
+    """npus: numbers of the /dev/davinciN that it was given; via: devices, environment, or privileged, which is given all;
+    visible_devices: what Ascend's container runtime is asked for, None without. Nothing else of its environment is kept: secrets stand
+    there."""
+
+    id: str
+    container: str
+    image: str
+    npus: list[int]
+    via: str
+    visible_devices: str | None
+
+
+@dataclass(frozen=True)
+class HoldingProcess:
+    pid: int
+    name: str | None
+    devices: list[str]
+    container_id: str | None
+
+
+@dataclass(frozen=True)
+class Holders:
+    processes: list[HoldingProcess] = field(default_factory=list)
+    containers: list[HoldingContainer] = field(default_factory=list)
+
+    def as_result(self) -> dict[str, Any]:
+        """As npu_info returns it."""
+        containers = [
+            {**asdict(each), "name": each.container, "devices": [f"/dev/davinci{number}" for number in each.npus]}
+            for each in self.containers
+        ]
+        return {"processes": [asdict(each) for each in self.processes], "containers": containers}
 
 
 def held_npus(container: dict[str, Any], npus_of_host: Iterable[int]) -> tuple[list[int], str]:
@@ -38,9 +68,9 @@ def held_npus(container: dict[str, Any], npus_of_host: Iterable[int]) -> tuple[l
     devices = sorted({int(match.group(1)) for match in map(_DAVINCI.match, paths) if match})
     if devices or host_config.get("Runtime", "") in _PLAIN_RUNTIMES:
         return devices, "devices"
-    # Of several values for one name the last counts; what Swarm allotted comes before what the container names.
-    values = dict(entry.partition("=")[::2] for entry in (container.get("Config") or {}).get("Env") or [])
-    return visible_devices(values.get(_CLAIM) or values.get("ASCEND_VISIBLE_DEVICES", "")), "environment"
+    # What Swarm allotted comes before what the container names.
+    values = _environment(container)
+    return visible_devices(values.get(_CLAIM) or values.get(_VISIBLE, "")), "environment"
 
 
 def visible_devices(text: str) -> list[int]:
@@ -56,15 +86,21 @@ def visible_devices(text: str) -> list[int]:
     return sorted(npus)
 
 
-def npu_holders(
-    containers: list[dict[str, Any]], ours: str | None, npus_of_host: list[int], stack: str | None = None
-) -> list[dict[str, Any]]:
+def holding_containers(containers: list[dict[str, Any]], npus_of_host: Iterable[int]) -> list[HoldingContainer]:
+    """Of containers as Docker describes them, the running ones that were given NPUs, by name."""
     holders = []
     for container in containers:
         npus, via = held_npus(container, npus_of_host)
-        if npus and docker_cli.is_running(container) and not docker_cli.is_ours(container, ours, stack):
-            holders.append({"container": docker_cli.name_of(container), "npus": npus, "via": via})
-    return sorted(holders, key=lambda holder: holder["container"])
+        if npus and docker_cli.is_running(container):
+            config = container.get("Config") or {}
+            name, visible = docker_cli.name_of(container), _environment(container).get(_VISIBLE) or None
+            holders.append(HoldingContainer(str(container.get("Id")), name, str(config.get("Image")), npus, via, visible))
+    return sorted(holders, key=lambda holder: holder.container)
+
+
+def _environment(container: dict[str, Any]) -> dict[str, str]:
+    """Of several values for one name the last counts."""
+    return dict(entry.partition("=")[::2] for entry in (container.get("Config") or {}).get("Env") or [])
 
 
 def npu_nodes(dev: str) -> list[int]:
@@ -73,42 +109,18 @@ def npu_nodes(dev: str) -> list[int]:
     return sorted(int(match.group(1)) for match in names if match)
 
 
-@dataclass
-class HoldingProcess:
-    pid: int
-    name: str | None
-    devices: list[str]
-    container_id: str | None
-
-
-@dataclass
-class HoldingContainer:
-    """devices are those named to Docker; visible_devices is what Ascend's container runtime was asked for."""
-
-    id: str
-    name: str
-    image: str
-    devices: list[str]
-    visible_devices: str | None
-
-
-@dataclass
-class Holders:
-    processes: list[HoldingProcess] = field(default_factory=list)
-    containers: list[HoldingContainer] = field(default_factory=list)
-
-
-def find_holders(runner: Runner, left: Callable[[], float], root: str = "/") -> Holders:
-    """Who holds an NPU: processes with a node open (all of them only for root), containers that were given one."""
-    return Holders(_holding_processes(left, root), _holding_containers(runner, left))
+def find_holders(runner: Runner, left: Callable[[], float], npus_of_host: Iterable[int], root: str = "/") -> Holders:
+    """Who holds an NPU: processes with a node open (all of them only for root), containers that were given one. left: the seconds that
+    may still be taken."""
+    return Holders(_holding_processes(left, root), _running_holders(runner, left, npus_of_host))
 
 
 def _holding_processes(left: Callable[[], float], root: str) -> list[HoldingProcess]:
     found = []
-    for pid in sorted(int(name) for name in _names(_under(root, "/proc")) if name.isdigit()):
+    for pid in sorted(int(name) for name in _names(under(root, "/proc")) if name.isdigit()):
         if left() <= 0:
             break
-        folder = _under(root, f"/proc/{pid}")
+        folder = under(root, f"/proc/{pid}")
         targets = set(open_files(os.path.join(folder, "fd")))
         devices = sorted(path for path in targets if path.startswith("/dev/") and NODE.fullmatch(path[5:]))
         if devices:
@@ -125,25 +137,12 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def _holding_containers(runner: Runner, left: Callable[[], float]) -> list[HoldingContainer]:
+def _running_holders(runner: Runner, left: Callable[[], float], npus_of_host: Iterable[int]) -> list[HoldingContainer]:
     if left() <= 0:
         return []
-    listed = runner(["docker", "ps", "--quiet", "--no-trunc"], min(DOCKER_LIMIT, left()))
-    ids = [word for word in listed.stdout.split() if CONTAINER_ID.fullmatch(word)]
-    if not ids or left() <= 0:
-        return []
-    # One that ended meanwhile makes the status 1; the others are printed all the same.
-    inspected = runner(["docker", "inspect", "--format", INSPECT, *ids], min(DOCKER_LIMIT, left()))
-    containers = [parse_container(line) for line in inspected.stdout.splitlines()]
-    return [container for container in containers if container and (container.devices or container.visible_devices)]
-
-
-def parse_container(line: str) -> HoldingContainer | None:
-    """A line of `docker inspect` as INSPECT formats it."""
     try:
-        data = json.loads(line)
-        paths = [device["PathOnHost"] for device in data["devices"] or []]
-        devices = [path for path in paths if path.startswith("/dev/") and NODE.fullmatch(path[5:])]
-        return HoldingContainer(data["id"], data["name"].lstrip("/"), data["image"], devices, data["visible"] or None)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
+        # One that hangs is not to take the time of all that follows.
+        containers = docker_cli.read_containers(lambda argv, limit: runner(argv, min(limit, left())), DOCKER_LIMIT)
+    except docker_cli.DockerError:
+        return []
+    return holding_containers(containers, npus_of_host)

@@ -24,6 +24,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.npu.driver import 
     read_properties,
 )
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.errors import DriverError, find_driver_error
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.fitness import unfit
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.holders import Holders, find_holders
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.network import QUERIES, NpuInterface, read_answer, read_configuration
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.sections import (
@@ -94,8 +95,8 @@ class Report:
     gathered: dict[str, Any] = field(default_factory=dict)
 
     def as_result(self) -> dict[str, Any]:
-        chips = self.answer.table.chips
-        devices = {chip.device for chip in chips if chip.usable and chip.device is not None}
+        chips = [asdict(chip) for chip in self.answer.table.chips]
+        devices = {chip["device"] for chip in chips if not unfit(chip)}
         error = self.answer.error
         return {
             "ok": not self.findings,
@@ -104,7 +105,7 @@ class Report:
             "driver_version": self.answer.table.driver_version,
             "tool_version": self.answer.table.tool_version,
             "npu_count": len(chips),
-            "chips": [asdict(chip) for chip in chips],
+            "chips": chips,
             "devices": sorted(devices, key=lambda path: (len(path), path)),
             "manager_devices": self.nodes.managers,
             "npu_smi_path": self.npu_smi_path,
@@ -118,7 +119,7 @@ class Report:
             "missing_files": self.files.missing,
             "mounts": self.mounts,
             "error": None if error is None else asdict(error),
-            "holders": asdict(self.holders),
+            "holders": self.holders.as_result(),
             **self.gathered,
         }
 
@@ -146,7 +147,7 @@ def collect(request: Request, runner: Runner, host: Host) -> Report:
         report.findings += version_findings(report.answer.table.driver_version, report.files.version)
     report.warnings += [f"npu-smi info also printed {quote(note)}" for note in report.answer.table.notes]
     if report.answer.error is not None and report.answer.error.code == -8020:
-        report.holders = find_holders(runner, left, host.root)
+        report.holders = find_holders(runner, left, report.nodes.numbers, host.root)
     Gatherer(report, runner, left, host).gather()
     return report
 

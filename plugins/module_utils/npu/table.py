@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.fitness import ill
+
 HEALTH = ("OK", "Warning", "Alarm", "Critical", "UNKNOWN")
 ABSENT = ("NA", "N/A", "-")
 # 64 NPUs with eight processes each print less than 80,000 characters.
@@ -338,7 +340,7 @@ class _Reader:
         elif bus_id not in ABSENT:
             chip.bus_id = bus_id
         self.set_memory(chip, cells[-1])
-        chip.usable = chip.name is not None and chip.health == "OK" and chip.memory_total_mb is not None
+        chip.usable = not ill(vars(chip))
         if (chip.npu_id, chip.chip_id) in self.whole:
             self.find(
                 "table_unreadable",

@@ -6,39 +6,65 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import ports as port_table
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import addresses
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import setting as _setting
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import finding
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import addresses, setting
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding, as_facts
+
+CHECKS = Checks()
 
 
-def inventory_findings(play: list[str], groups: dict, hostvars: Any, settings: dict) -> list[tuple[str, dict]]:
-    """What the inventory itself has wrong with hosts of the play, be it against hosts that --limit leaves out: (host, finding)."""
-    kind = settings["cluster"]
+@dataclass(frozen=True)
+class Play:
+    """The hosts of the play, what Ansible knows of all, and what preflight is told: `cluster`, `multi_node`."""
+
+    hosts: list[str]
+    hostvars: Any
+    groups: dict
+    settings: dict
+
+    def answer(self, host: str, fact: str) -> dict:
+        """What a module said of a host; empty where it was not asked."""
+        return setting(self.hostvars, host, fact, {}) or {}
+
+
+@CHECKS.add(
+    inventory="whether the groups hold the hosts that they are to hold",
+    worker_name="whether workers have names of their own",
+)
+def _inventory(play: Play) -> list[tuple[str, Finding]]:
+    """What the inventory itself has wrong with hosts of the play, be it against hosts that --limit leaves out."""
+    groups, hostvars = play.groups, play.hostvars
+    kind = play.settings["cluster"]
     hosts = cluster.members(groups, kind)
-    found: list[tuple[str, dict]] = []
+    found: list[tuple[str, Finding]] = []
     if kind == "swarm":
-        found += [(host, item) for item in swarm_groups_problems(groups) for host in hosts]
+        found += [(host, item) for item in _swarm_groups(groups) for host in hosts]
     else:
         servers = groups.get("gpustack_server", [])
         if len(servers) != 1:
             text = f"the group gpustack_server holds {', '.join(servers) or 'no host'}; expected exactly one"
-            found += [(host, finding("inventory", "fail", text, "Correct the inventory.")) for host in servers or hosts]
-        names = {host: _setting(hostvars, host, "gpustack_worker_name", host) for host in groups.get("gpustack_worker", [])}
+            found += [(host, Finding("inventory", "fail", text, "Correct the inventory.")) for host in servers or hosts]
+        names = {host: setting(hostvars, host, "gpustack_worker_name", host) for host in groups.get("gpustack_worker", [])}
         found += _shared(names, "worker_name", "fail", "gpustack_worker_name", "Give each worker a name of its own.")
     own = dict(zip(hosts, addresses(hosts, hostvars)))
     found += _shared(own, "address", "fail", "gpustack_address", "Give each host an address of its own.")
     for host, address in own.items():
         if len(hosts) > 1 and _is_loopback(address):
             text = f"gpustack_address is {address}, which other hosts cannot reach"
-            found.append((host, finding("address", "fail", text, "Set gpustack_address to the one that they use.")))
-    return [(host, item) for host, item in found if host in play or item["check"] == "inventory"]
+            found.append((host, Finding("address", "fail", text, "Set gpustack_address to the one that they use.")))
+    return [(host, item) for host, item in found if host in play.hosts or item.check == "inventory"]
 
 
 def swarm_groups_problems(groups: dict) -> list[dict]:
+    """The same for a role that runs alone."""
+    return as_facts(_swarm_groups(groups))
+
+
+def _swarm_groups(groups: dict) -> list[Finding]:
     """What is wrong with the groups of a Swarm: an even number of managers bears no more failures than one less, and votes can tie."""
     managers = groups.get("docker_swarm_manager", [])
     both = [host for host in managers if host in groups.get("docker_swarm_worker", [])]
@@ -50,15 +76,15 @@ def swarm_groups_problems(groups: dict) -> list[dict]:
     if both:
         text = f"{', '.join(both)} are both in docker_swarm_manager and docker_swarm_worker; expected one of them"
         problems.append((text, "A manager works, too: remove it from docker_swarm_worker."))
-    return [finding("inventory", "fail", *problem) for problem in problems]
+    return [Finding("inventory", "fail", *problem) for problem in problems]
 
 
-def _shared(values: dict, check: str, result: str, what: str, remedy: str) -> list[tuple[str, dict]]:
+def _shared(values: dict, check: str, result: str, what: str, remedy: str) -> list[tuple[str, Finding]]:
     holders = defaultdict(list)
     for host, value in values.items():
         holders[value].append(host)
     return [
-        (host, finding(check, result, f"{what} {value} is shared by {', '.join(sharing)}", remedy))
+        (host, Finding(check, result, f"{what} {value} is shared by {', '.join(sharing)}", remedy))
         for value, sharing in holders.items()
         if len(sharing) > 1
         for host in sharing
@@ -87,7 +113,7 @@ def firewall_probes(host: str, hosts: list[str], hostvars: Any, groups: dict, st
         found.append({"host": addresses([server], hostvars)[0], "port": port_table.server_port(server, hostvars)})
     if store_type == "nfs" and store and host != store:
         # NFS 4 needs one port alone.
-        ports = port_table.NFS_MOUNT_PORTS[: 1 if str(_setting(hostvars, host, "nfs_client_version", "3")).startswith("4") else None]
+        ports = port_table.NFS_MOUNT_PORTS[: 1 if str(setting(hostvars, host, "nfs_client_version", "3")).startswith("4") else None]
         found += [{"host": addresses([store], hostvars)[0], "port": port} for port in ports]
     return found
 
@@ -98,40 +124,46 @@ def _probed_ports(worker: str, hostvars: Any, groups: dict) -> list[str]:
     return [ports["worker_port"], ports["service_port_range"]]
 
 
-def firewall_findings(hosts: list[str], hostvars: Any, groups: dict) -> list[tuple[str, dict]]:
-    """Closed ports, always as findings of a worker, so that --limit can leave it out: (host, finding)."""
-    server = (groups.get("gpustack_server") or [""])[0]
-    by_address = dict(zip(addresses(hosts, hostvars), hosts))
+@CHECKS.add()
+def _firewall(play: Play) -> list[tuple[str, Finding]]:
+    """Closed ports, always as findings of a worker, so that --limit can leave it out."""
+    server = cluster.first(play.groups, "gpustack_server") or ""
     found = []
-    for host in hosts:
-        closed = [probe for probe in _closed(host, hostvars) if host != server and probe["port"] not in port_table.NFS_MOUNT_PORTS]
-        if closed:
-            text = f"it cannot reach port {closed[0]['port']} of the server {server} ({closed[0]['result']})"
-            found.append((host, finding("firewall", "fail", text, _opening([f"{closed[0]['port']}/tcp"], f"on {server}"))))
-        closed = [probe for probe in _closed(host, hostvars) if probe["port"] in port_table.NFS_MOUNT_PORTS]
-        if closed:
-            store, ports = groups["gpustack_store"][0], [str(probe["port"]) for probe in closed]
-            text = f"it cannot reach port {', '.join(ports)} of the store's host {store} ({closed[0]['result']})"
-            found.append((host, finding("firewall", "fail", text, _opening([f"{port}/tcp" for port in ports], f"on {store}"))))
-    closed_by_worker = defaultdict(list)
-    for probe in (each for each in _closed(server, hostvars) if each["port"] not in port_table.NFS_MOUNT_PORTS):
-        closed_by_worker[by_address.get(probe["host"], "")].append(probe)
-    for host, closed in closed_by_worker.items():
-        if host and not _unreachable(host, hostvars):
+    for host in play.hosts:
+        nfs = [probe for probe in _closed(play, host) if probe["port"] in port_table.NFS_MOUNT_PORTS]
+        other = [probe for probe in _closed(play, host) if probe not in nfs and host != server]
+        if other:
+            text = f"it cannot reach port {other[0]['port']} of the server {server} ({other[0]['result']})"
+            found.append((host, Finding("firewall", "fail", text, _opening([f"{other[0]['port']}/tcp"], f"on {server}"))))
+        if nfs:
+            store, ports = play.groups["gpustack_store"][0], [str(probe["port"]) for probe in nfs]
+            text = f"it cannot reach port {', '.join(ports)} of the store's host {store} ({nfs[0]['result']})"
+            found.append((host, Finding("firewall", "fail", text, _opening([f"{port}/tcp" for port in ports], f"on {store}"))))
+    return found + _closed_to_server(play, server)
+
+
+def _closed_to_server(play: Play, server: str) -> list[tuple[str, Finding]]:
+    by_address = dict(zip(addresses(play.hosts, play.hostvars), play.hosts))
+    by_worker = defaultdict(list)
+    for probe in (each for each in _closed(play, server) if each["port"] not in port_table.NFS_MOUNT_PORTS):
+        by_worker[by_address.get(probe["host"], "")].append(probe)
+    found = []
+    for host, closed in by_worker.items():
+        if host and not _unreachable(host, play.hostvars):
             ports = " and ".join(f"port {probe['port']}" for probe in closed)
-            needed = [f"{port}/tcp" for port in _probed_ports(host, hostvars, groups)]
+            needed = [f"{port}/tcp" for port in _probed_ports(host, play.hostvars, play.groups)]
             text = f"{ports} cannot be reached from the server {server} ({closed[0]['result']})"
-            found.append((host, finding("firewall", "fail", text, _opening(needed, "there"))))
+            found.append((host, Finding("firewall", "fail", text, _opening(needed, "there"))))
     return found
 
 
-def _closed(host: str, hostvars: Any) -> list[dict]:
-    answer = _setting(hostvars, host, "__ascend_driver_check_host", {}) or {}
-    return [probe for probe in answer.get("probes") or [] if probe["result"] not in ("open", "refused")]
+def _closed(play: Play, host: str) -> list[dict]:
+    probes = play.answer(host, "__ascend_driver_check_host").get("probes") or []
+    return [probe for probe in probes if probe["result"] not in ("open", "refused")]
 
 
 def _unreachable(host: str, hostvars: Any) -> bool:
-    return any(item["check"] == "reachable" for item in _setting(hostvars, host, "ascend_driver_check_report", []))
+    return any(item["check"] == "reachable" for item in setting(hostvars, host, "ascend_driver_check_report", []))
 
 
 def _opening(ports: list[str], where: str) -> str:
@@ -140,9 +172,14 @@ def _opening(ports: list[str], where: str) -> str:
     return f"Set gpustack_firewall: configure, or run {where}:\n  firewall-cmd {command} && firewall-cmd --runtime-to-permanent"
 
 
-def worker_findings(hosts: list[str], hostvars: Any, multi_node: bool) -> list[tuple[str, dict]]:
-    """What all workers are to have alike, and what each is to have alone: (host, finding)."""
-    read = {host: _setting(hostvars, host, "__ascend_driver_check_npu_info", {}) or {} for host in hosts}
+@CHECKS.add(
+    driver_equal="whether all workers have the same driver",
+    hccn_tls="whether all workers' ports have the same TLS switch",
+)
+def _workers(play: Play) -> list[tuple[str, Finding]]:
+    """What all workers are to have alike, and what each is to have alone."""
+    multi_node = play.settings["multi_node"]
+    read = {host: play.answer(host, "__ascend_driver_check_npu_info") for host in play.hosts}
     versions = {host: npu["driver_version"] for host, npu in read.items() if npu.get("driver_version")}
     found = _differing(versions, "driver_equal", "fail" if multi_node else "warn", "the driver", "Bring all workers to one driver version.")
     if not multi_node:
@@ -151,22 +188,28 @@ def worker_findings(hosts: list[str], hostvars: Any, multi_node: bool) -> list[t
     switch = {True: "on", False: "off", None: "unknown"}
     tls = {host: " and ".join(sorted({switch[port["tls"]] for port in known})) for host, known in ports.items() if known}
     found += _differing(tls, "hccn_tls", "fail", "TLS of the NPUs' ports", "Set it everywhere: hccn_tool -i N -tls -s enable 0")
+    return found + _shared_ports(ports)
+
+
+def _shared_ports(ports: dict[str, list[dict]]) -> list[tuple[str, Finding]]:
+    """Workers whose NPUs' network ports have addresses that other ports have, too; ports by host."""
     holders: dict[str, list[str]] = defaultdict(list)
     for host, known in ports.items():
         for port in known:
             if port["address"]:
                 holders[port["address"]].append(f"{host} NPU {port['npu_id']}")
     shared = {address: names for address, names in holders.items() if len(names) > 1}
-    for host in hosts:
+    found = []
+    for host in ports:
         own = [address for address, names in shared.items() if any(name.startswith(f"{host} ") for name in names)]
         if own:
             others = ", ".join(f"{address} ({', '.join(shared[address])})" for address in own[:2]) + (" …" if len(own) > 2 else "")
             text = f"addresses of its NPUs are also another NPU's: {others}; expected each once in the cluster"
-            found.append((host, finding("hccn_address", "fail", text, "Give each NPU an address of its own: hccn_tool -i N -ip -s …")))
+            found.append((host, Finding("hccn_address", "fail", text, "Give each NPU an address of its own: hccn_tool -i N -ip -s …")))
     return found
 
 
-def _differing(values: dict[str, str], check: str, result: str, what: str, remedy: str) -> list[tuple[str, dict]]:
+def _differing(values: dict[str, str], check: str, result: str, what: str, remedy: str) -> list[tuple[str, Finding]]:
     """The hosts whose value is not the one that most have; of as many on both sides, the first host's is right."""
     counts = Counter(values.values())
     if len(counts) < 2:
@@ -175,22 +218,14 @@ def _differing(values: dict[str, str], check: str, result: str, what: str, remed
     like = [host for host, value in values.items() if value == right]
     shown = ", ".join(like[:3]) + (" …" if len(like) > 3 else "")
     return [
-        (host, finding(check, result, f"{what} is {value}; expected {right}, as on {shown}", remedy))
+        (host, Finding(check, result, f"{what} is {value}; expected {right}, as on {shown}", remedy))
         for host, value in values.items()
         if value != right
     ]
 
 
-def _same_hostnames(hosts: list[str], hostvars: Any) -> list[tuple[str, dict]]:
-    names = {}
-    for host in hosts:
-        name = (_setting(hostvars, host, "__ascend_driver_check_host", {}) or {}).get("hostname")
-        if name:
-            names[host] = name
-    return _shared(
-        names,
-        "hostname",
-        "warn",
-        "the hostname",
-        "Harmless here, since workers have names of their own; hostnamectl set-hostname tells them apart.",
-    )
+@CHECKS.add(hostname="whether hosts share a host name")
+def _hostnames(play: Play) -> list[tuple[str, Finding]]:
+    names = {host: play.answer(host, "__ascend_driver_check_host").get("hostname") for host in play.hosts}
+    remedy = "Harmless here, since workers have names of their own; hostnamectl set-hostname tells them apart."
+    return _shared({host: name for host, name in names.items() if name}, "hostname", "warn", "the hostname", remedy)

@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding, failure
+
+CHECKS = Checks()
+PYTHON_REMEDY = "Install Python 3.9 or newer there, or name it in ansible_python_interpreter."
+ROOT_REMEDY = "Set ansible_become: true, with ansible_become_password or --ask-become-pass where sudo asks for a password."
 LEFT_OUT = "or leave it out with --limit"
 KEYS = "Put the public key there (ssh-copy-id), or correct ansible_user and ansible_ssh_private_key_file."
 # What the words of the failure are, which check tells it, what was found, and what mends it; the first that matches counts. In braces:
@@ -99,17 +104,34 @@ CAUSES = (
 )
 
 
-def connection_problem(text: str, password: bool) -> tuple[str, str, str]:
-    """Check, message and remedy of what a connection failed with; `password`: whether one for SSH is given."""
+@CHECKS.add(
+    reachable="whether the host answers over SSH, and lets the user in",
+    root="whether the user is root or becomes root",
+    examined="whether its modules run: Python 3",
+)
+def unexamined(host: dict) -> list[Finding]:
+    """Why nothing can be said of a host, of which this is what gpustack_host_info returned or failed with."""
+    if host.get("unreachable") or host.get("unreached"):
+        return [connection_problem(str(host.get("msg") or ""), bool(host.get("password_given")))]
+    if "docker" not in host:
+        return [Finding("examined", "fail", f"could not be examined: {failure(host)}", PYTHON_REMEDY)]
+    if host.get("root") is False:
+        return [Finding("root", "fail", "its user has no root rights; expected root, or one who becomes root", ROOT_REMEDY)]
+    return []
+
+
+def connection_problem(text: str, password: bool) -> Finding:
+    """What a connection failed with; `password`: whether one for SSH is given."""
     for pattern, check, message, remedy in CAUSES:
         match = re.search(pattern, text)
         if match:
-            return check, message.format(next((group for group in match.groups() if group), "sudo")), remedy
+            return Finding(check, "fail", message.format(next((group for group in match.groups() if group), "sudo")), remedy)
     denied = re.search(r"(\S+)@\S+: Permission denied \(([^)]+)\)", text)
     if denied:
-        return ("reachable", *_denied(denied[1], denied[2].split(","), password))
+        return Finding("reachable", "fail", *_denied(denied[1], denied[2].split(","), password))
     lines = [line.strip() for line in text.strip().splitlines()] or ["no answer"]
-    return "reachable", f"it cannot be reached ({lines[-1].rstrip('.')})", f"Start it or correct ansible_host, {LEFT_OUT}."
+    message, remedy = f"it cannot be reached ({lines[-1].rstrip('.')})", f"Start it or correct ansible_host, {LEFT_OUT}."
+    return Finding("reachable", "fail", message, remedy)
 
 
 def _denied(user: str, methods: list[str], password: bool) -> tuple[str, str]:

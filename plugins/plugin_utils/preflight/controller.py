@@ -4,16 +4,18 @@
 
 from __future__ import annotations
 
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding
+
+CHECKS = Checks()
 # As in meta/runtime.yml, which ansible-core 2.14 and older do no more than warn of.
 MINIMUM_ANSIBLE = "2.15"
 
 
-def ansible_problem(version: str) -> tuple[str, str] | None:
-    """What stands against this ansible-core, and the remedy."""
+@CHECKS.add(ansible="whether ansible-core on the machine that runs Ansible is 2.15 or newer; it can't be left out")
+def ansible_problems(version: str) -> list[Finding]:
     major, minor = (int(part) for part in version.split(".")[:2])
     if (major, minor) >= tuple(int(part) for part in MINIMUM_ANSIBLE.split(".")):
-        return None
-    return (
-        f"ansible-core is {version} on the machine that runs Ansible; expected {MINIMUM_ANSIBLE} or newer",
-        "Take one with pip install in an environment of its own, or an execution environment; the README says how.",
-    )
+        return []
+    text = f"ansible-core is {version} on the machine that runs Ansible; expected {MINIMUM_ANSIBLE} or newer"
+    remedy = "Take one with pip install in an environment of its own, or an execution environment; the README says how."
+    return [Finding("ansible", "fail", text, remedy)]

@@ -1,67 +1,66 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One shape of a finding, and the names of all checks.
-
-A finding is a dict: `check` (its name, by which it can be skipped), `result` (pass, warn or fail), `message` (what was found and
-what was expected, without the host's name) and `remedy`.
-"""
+"""One shape of a finding, and how checks register themselves."""
 
 from __future__ import annotations
 
-# The names of all checks, as they stand in a finding's brackets and in ascend_driver_check_skip; the README says what each looks at.
-CHECKS = (
-    "ansible",
-    "reachable",
-    "root",
-    "examined",
-    "npu_smi",
-    "npu_count",
-    "npu_health",
-    "npu_chip",
-    "npu_memory",
-    "npu_devices",
-    "npu_table",
-    "npu_holders",
-    "driver_files",
-    "driver_version",
-    "driver_equal",
-    "hccn_link",
-    "hccn_address",
-    "hccn_gateway",
-    "hccn_tls",
-    "docker",
-    "python",
-    "image",
-    "docker_settings",
-    "services",
-    "space",
-    "ports",
-    "clock",
-    "store",
-    "data",
-    "identity",
-    "exports",
-    "mount",
-    "address",
-    "firewall",
-    "takeover",
-    "worker_name",
-    "hostname",
-    "variables",
-    "unknown_variables",
-    "inventory",
-)
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
-def finding(check: str, result: str, message: str = "", remedy: str = "") -> dict:
-    return {"check": check, "result": result, "message": message, "remedy": remedy}
+@dataclass(frozen=True)
+class Finding:
+    """check: by which it can be left out; result: pass, warn or fail; message: what was found and what was expected, without the host's
+    name and the full stop; remedy: whole sentences, and a command to copy as a line of its own. Facts and artifacts hold it as a dict."""
+
+    check: str
+    result: str
+    message: str = ""
+    remedy: str = ""
+
+    @property
+    def lines(self) -> list[str]:
+        return f"{self.message}{'' if self.message.endswith('?') else '.'} {self.remedy}".rstrip().splitlines()
+
+    @property
+    def sentence(self) -> str:
+        """All of it on one line."""
+        return " ".join(line.strip() for line in self.lines)
 
 
-def judged(check: str, problems: list[tuple[str, str]], result: str = "fail") -> list[dict]:
+def as_facts(findings: Iterable[Finding]) -> list[dict[str, str]]:
+    return [asdict(item) for item in findings]
+
+
+class Checks:
+    """The checks of one subject in their order: `texts`, by the name of each what it looks at. The functions that make them take the same
+    arguments, and give a list each."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        self._functions: list[Callable[..., list]] = []
+
+    def add(self, **texts: str) -> Callable[[Callable[..., list]], Callable[..., list]]:
+        """Register a function for what it looks at."""
+
+        def register(function: Callable[..., list]) -> Callable[..., list]:
+            self.texts.update(texts)
+            self._functions.append(function)
+            return function
+
+        return register
+
+    def run(self, *arguments: Any) -> list:
+        return [item for function in self._functions for item in function(*arguments)]
+
+
+def judged(check: str, problems: list[tuple[str, str]], result: str = "fail") -> list[Finding]:
     """One finding a problem (message, remedy), or one that passes."""
-    return [finding(check, result, message, remedy) for message, remedy in problems] or [finding(check, "pass")]
+    return [Finding(check, result, message, remedy) for message, remedy in problems] or [Finding(check, "pass")]
 
 
 def failure(result: dict) -> str:
+    """The last line of what a module failed with."""
     text = result.get("msg") or result.get("module_stderr") or "no answer"
     return str(text).strip().splitlines()[-1].rstrip(".") if str(text).strip() else "no answer"

@@ -1,26 +1,47 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said of a model store in more than one place."""
+"""Findings about one host beside its NPUs, from what gpustack_host_info returned: preflight's, and what a node's own steps refuse with."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.connections import connection_problem
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.data import SHARED_REMEDY, copy_of, shared_data
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import failure, finding, judged
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.npu import _network, _npu_findings
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import npu as npu_checks
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.connections import unexamined
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding, as_facts, judged
 
+CHECKS = Checks()
 DEAD_STORE_REMEDY = "Mend the server that exports it; what uses the store goes on when it is back."
-MINIMUM_DOCKER = (20, 10, 10)
 MAXIMUM_SKEW_S = 30
-PYTHON_REMEDY = "Install Python 3.9 or newer there, or name it in ansible_python_interpreter."
-ROOT_REMEDY = "Set ansible_become: true, with ansible_become_password or --ask-become-pass where sudo asks for a password."
 # Who uses the NPUs in each kind of cluster
 USERS = {"gpustack": "GPUStack", "swarm": "the stack of vLLM"}
+
+
+def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
+    """Judge one host. `host` is what gpustack_host_info returned, `npu` what npu_info did (workers only)."""
+    found = _unexamined(host, expect["skip"])
+    if not found:
+        found = npu_checks.CHECKS.run(npu, expect) if expect["worker"] else []
+        found = [item for item in found + CHECKS.run(host, expect) if item.check not in expect["skip"]]
+    return as_facts(found)
+
+
+def node_refusals(host: dict, expect: dict, name: str) -> list[str]:
+    """Sentences, one for each reason why this host cannot run the container; none when it can. The same checks as preflight's, of what
+    came to the host since, or in a playbook that runs alone. expect: `container`, `models_dir`, `gpustack_version`, `worker`, `skip`."""
+    whole = {"cluster": "gpustack", "node": True, "store_type": "external", "cache_dir": "", **expect}
+    found = _unexamined(host, expect["skip"])
+    if not found:
+        found = [item for check in (_docker, _version, _store, _data, _npu_holders) for item in check(host, whole)]
+    return [f"{name}: {item.sentence}" for item in found if item.result == "fail" and item.check not in expect["skip"]]
+
+
+def _unexamined(host: dict, skip: list[str]) -> list[Finding]:
+    """Of a host that was read without root's rights the rest may be wanted nevertheless."""
+    found = unexamined(host)
+    return [] if found and "docker" in host and found[0].check in skip else found
 
 
 def dead_store(path: str, source: str, reason: str) -> str:
@@ -28,116 +49,70 @@ def dead_store(path: str, source: str, reason: str) -> str:
     return f"the model store {path} ({source}) does not answer ({reason}); expected a live file system"
 
 
-def node_refusals(host: dict, version: str, models_dir: str, container: str, name: str, works: bool) -> list[str]:
-    """Sentences, one for each reason why this host cannot run the container, with its NPUs if it works; none when it can."""
-    if host.get("root") is False:
-        return [f"{name}: its user has no root rights; expected root, or one who becomes root. Set ansible_become: true."]
-    refusals = []
-    docker = host["docker"]
-    if not docker["installed"]:
-        refusals.append(f"{name}: Docker is not installed; expected Docker Engine 20.10.10 or newer. Install it and start the service.")
-    elif not docker["running"]:
-        refusals.append(f"{name}: Docker Engine does not answer ({docker['error']}); expected a running one. Run: systemctl start docker")
-    refused = generation.refusal(version)
-    refusals += [f"{name}: {'. '.join(refused)}"] if refused else []
-    refusals += _container_refusals(host["container"], version, container, name)
-    refusals += _store_refusals(host["store"], models_dir, name)
-    shared = shared_data(host["data"], models_dir)
-    refusals += [f"{name}: {shared}. {SHARED_REMEDY}"] if shared else []
-    return refusals + (_holder_refusals(host["npu_holders"], name) if works else [])
+def undeployed(wanted: str) -> list[Finding]:
+    """Of a gpustack_version that no generation of the collection deploys."""
+    refused = generation.refusal(wanted)
+    return [Finding("version", "fail", *refused)] if refused else []
 
 
-def copy_refusals(host: dict, workers: list[dict], name: str, hostvars: Any, groups: dict) -> list[str]:
-    """A sentence where the host's data is a copy of another's; none where it isn't."""
-    text = copy_of(host, workers, name, hostvars, groups)
-    return [f"{name}: {text}"] if text else []
-
-
-def _holder_refusals(holders: list[dict], name: str) -> list[str]:
-    return [
-        f"{name}: the container {holder['container']} holds NPU {', '.join(map(str, holder['npus']))}; expected GPUStack alone to use "
-        "them. Stop it, of a Swarm its service: an NPU serves one container."
-        for holder in holders
-        if holder["via"] != "privileged"
-    ]
-
-
-def _container_refusals(present: dict | None, version: str, container: str, name: str) -> list[str]:
-    if not present or not present["managed"] or not present["version"]:
-        return []
-    if relation(present["version"], version) != "newer":
-        return []
-    return [
-        f"{name}: the container {container} runs GPUStack {present['version']}, newer than gpustack_version {version}; its database "
-        f"cannot go back. Set gpustack_version to {present['version']} or newer."
-    ]
-
-
-def _store_refusals(store: dict, models_dir: str, name: str) -> list[str]:
-    if not store["answers"]:
-        return [f"{name}: {dead_store(models_dir, store['source'], store['error'])}. {DEAD_STORE_REMEDY}"]
-    if not store["exists"]:
-        return [f"{name}: the model store {models_dir} does not exist; expected a mounted directory. Mount it, or set gpustack_models_dir."]
-    return []
-
-
-def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
-    """Judge one host. `host` is what gpustack_host_info returned, `npu` what npu_info did (workers only)."""
-    if host.get("unreachable") or host.get("unreached"):
-        check, message, remedy = connection_problem(str(host.get("msg") or ""), bool(host.get("password_given")))
-        return [finding(check, "fail", message, remedy)]
-    if "docker" not in host:
-        return [finding("examined", "fail", f"could not be examined: {failure(host)}", PYTHON_REMEDY)]
-    if host["root"] is False and "root" not in expect["skip"]:
-        return [finding("root", "fail", "its user has no root rights; expected root, or one who becomes root", ROOT_REMEDY)]
-    findings = []
-    if expect["worker"]:
-        findings += _npu_findings(npu, expect) + _network(npu, expect)
-    for check in (_docker, _python, _chain, _space, _ports, _holders, _clock, _store, _data, _address):
-        findings += check(host, expect)
-    return [item for item in findings if item["check"] not in expect["skip"]]
-
-
-def _docker(host: dict, expect: dict) -> list[dict]:
+@CHECKS.add(docker="whether Docker Engine runs and is new enough")
+def _docker(host: dict, expect: dict) -> list[Finding]:
     # A host that only exports the store needs none.
     if not expect["node"]:
         return []
-    docker = host["docker"]
-    if not docker["installed"]:
-        return [
-            finding("docker", "fail", "Docker is missing; expected Docker Engine 20.10.10 or newer", "Install it and start the service.")
-        ]
-    if not docker["running"]:
-        return [finding("docker", "fail", f"Docker Engine does not answer: {docker['error']}", "Start it:\n  systemctl start docker")]
-    numbers = tuple(int(part) for part in re.findall(r"\d+", docker["server_version"])[:3])
-    if numbers < MINIMUM_DOCKER:
-        text = f"Docker Engine is {docker['server_version']}; expected 20.10.10 or newer, which GPUStack's image needs"
-        return [finding("docker", "fail", text, "Upgrade it.")]
-    return [finding("docker", "pass")]
+    engine, minimum = host["docker"], generation.assumed(expect["gpustack_version"]).minimum_docker
+    wanted = ".".join(map(str, minimum))
+    if not engine["installed"]:
+        text = f"Docker is missing; expected Docker Engine {wanted} or newer"
+        return [Finding("docker", "fail", text, "Install it and start the service.")]
+    if not engine["running"]:
+        return [Finding("docker", "fail", f"Docker Engine does not answer: {engine['error']}", "Start it:\n  systemctl start docker")]
+    numbers = tuple(int(part) for part in re.findall(r"\d+", engine["server_version"] or "")[:3])
+    if numbers and numbers < minimum:
+        text = f"Docker Engine is {engine['server_version']}; expected {wanted} or newer, which GPUStack's image needs"
+        return [Finding("docker", "fail", text, "Upgrade it.")]
+    return [Finding("docker", "pass")]
 
 
-def _python(host: dict, expect: dict) -> list[dict]:
+@CHECKS.add(
+    version="whether the collection deploys `gpustack_version`, and the container that is there is no newer than it; it can't be left out"
+)
+def _version(host: dict, expect: dict) -> list[Finding]:
+    wanted, present = expect["gpustack_version"], host["container"] or {}
+    if not expect["node"] or expect["cluster"] != "gpustack":
+        return []
+    # Of one that was made by hand the takeover tells.
+    if undeployed(wanted) or not present.get("managed") or relation(present["version"], wanted) != "newer":
+        return undeployed(wanted) or [Finding("version", "pass")]
+    before = present["version"]
+    text = f"the container {expect['container']} runs GPUStack {before}, newer than gpustack_version {wanted}; its database cannot go back"
+    return [Finding("version", "fail", text, f"Set gpustack_version to {before} or newer.")]
+
+
+@CHECKS.add(python="whether the Python that Ansible uses there has requests, or can get it from the distribution")
+def _python(host: dict, expect: dict) -> list[Finding]:
     # The role installs the distribution's package; the playbooks of a Swarm need none.
     if not expect["node"] or expect["cluster"] == "swarm" or host.get("python_requests", True) or host["python_packaged"]:
-        return [finding("python", "pass")]
+        return [Finding("python", "pass")]
     text = (
         f"the Python that Ansible uses there ({host['python']}) has no requests, and the distribution's package is for another; expected it"
     )
-    return [
-        finding("python", "fail", text, "Set ansible_python_interpreter: /usr/bin/python3 for it, or install requests for that Python.")
-    ]
+    remedy = "Set ansible_python_interpreter: /usr/bin/python3 for it, or install requests for that Python."
+    return [Finding("python", "fail", text, remedy)]
 
 
-def _chain(host: dict, expect: dict) -> list[dict]:
+@CHECKS.add(firewall="ports that a firewall closes, and Docker's chains where `gpustack_firewall` is `leave`")
+def _chain(host: dict, expect: dict) -> list[Finding]:
     # In the other modes the playbook firewall mends it.
     chain = host["docker_chain"]
     if expect["firewall"] != "leave" or not host["docker"]["running"] or not chain["managed"] or chain["present"] is not False:
         return []
     text = "Docker's chain DOCKER is missing from the nat table, as after a reload of firewalld; expected it for networks of containers"
-    return [finding("firewall", "warn", text, "Restart Docker:\n  systemctl restart docker")]
+    return [Finding("firewall", "warn", text, "Restart Docker:\n  systemctl restart docker")]
 
 
-def _space(host: dict, expect: dict) -> list[dict]:
+@CHECKS.add(space="room for the image and for models")
+def _space(host: dict, expect: dict) -> list[Finding]:
     """Room for an image that is yet to come, and for models on a store that is there."""
     found = []
     docker, store = host["docker"], host["store"] or {}
@@ -146,16 +121,17 @@ def _space(host: dict, expect: dict) -> list[dict]:
     if missing and free is not None and free < wanted * 1024:
         text = f"Docker's directory {docker['root_dir']} has {free // 1024} GiB free; expected {wanted} GiB for the image"
         remedy = "Make room there, move Docker's data-root, or set ascend_driver_check_free_docker_gib."
-        found.append(finding("space", "fail", text, remedy))
+        found.append(Finding("space", "fail", text, remedy))
     pending = expect["store_type"] == "nfs" and store.get("root_fs")
     free, wanted = None if pending else store.get("free_mb"), expect["free_store_gib"]
     if free is not None and free < wanted * 1024:
         text = f"the model store {expect['models_dir']} has {free // 1024} GiB free; expected {wanted} GiB for models"
-        found.append(finding("space", "warn", text, "Make room there, or set ascend_driver_check_free_store_gib."))
-    return found or [finding("space", "pass")]
+        found.append(Finding("space", "warn", text, "Make room there, or set ascend_driver_check_free_store_gib."))
+    return found or [Finding("space", "pass")]
 
 
-def _ports(host: dict, expect: dict) -> list[dict]:
+@CHECKS.add(ports="whether GPUStack's ports are free")
+def _ports(host: dict, expect: dict) -> list[Finding]:
     problems = []
     for listener in host["listeners"]:
         if not listener["ours"]:
@@ -166,7 +142,8 @@ def _ports(host: dict, expect: dict) -> list[dict]:
     return judged("ports", problems)
 
 
-def _holders(host: dict, expect: dict) -> list[dict]:
+@CHECKS.add(npu_holders="containers that hold NPUs")
+def _npu_holders(host: dict, expect: dict) -> list[Finding]:
     if not expect["worker"]:
         return []
     found = []
@@ -174,64 +151,61 @@ def _holders(host: dict, expect: dict) -> list[dict]:
         name = holder["container"]
         if holder["via"] == "privileged":
             text = f"the privileged container {name} can open every NPU; expected {USERS[expect['cluster']]} alone to use them"
-            found.append(finding("npu_holders", "warn", text, "Let it be if it only watches."))
+            found.append(Finding("npu_holders", "warn", text, "Let it be if it only watches."))
         else:
             text = f"the container {name} holds NPU {', '.join(str(npu) for npu in holder['npus'])}; an NPU serves one container"
             remedy = f"Stop it; of what Swarm runs, remove the service:\n  docker stop {name}"
-            found.append(finding("npu_holders", "fail", text, remedy))
-    return found or [finding("npu_holders", "pass")]
+            found.append(Finding("npu_holders", "fail", text, remedy))
+    return found or [Finding("npu_holders", "pass")]
 
 
-def _clock(host: dict, expect: dict) -> list[dict]:
+@CHECKS.add(clock="the clock against the controller's")
+def _clock(host: dict, expect: dict) -> list[Finding]:
     skew = host["clock"]["skew_s"]
     if skew is None or abs(skew) <= MAXIMUM_SKEW_S:
-        return [finding("clock", "pass")]
-    return [
-        finding(
-            "clock", "fail", f"its clock is {skew:+.0f} s off the controller's; expected at most {MAXIMUM_SKEW_S} s", "Run chronyd or ntpd."
-        )
-    ]
+        return [Finding("clock", "pass")]
+    text = f"its clock is {skew:+.0f} s off the controller's; expected at most {MAXIMUM_SKEW_S} s"
+    return [Finding("clock", "fail", text, "Run chronyd or ntpd.")]
 
 
-def _store(host: dict, expect: dict) -> list[dict]:
+@CHECKS.add(store="whether the model store is there and answers")
+def _store(host: dict, expect: dict) -> list[Finding]:
     store, path = host["store"], expect["models_dir"]
     if store is None:
         return []
     if not store["answers"]:
-        return [finding("store", "fail", dead_store(path, store["source"], store["error"]), DEAD_STORE_REMEDY)]
+        return [Finding("store", "fail", dead_store(path, store["source"], store["error"]), DEAD_STORE_REMEDY)]
     # storage.yml brings it; what stands against that is told by the roles of NFS.
     if expect["store_type"] == "nfs" and (not store["exists"] or store["root_fs"]):
-        return [finding("store", "pass")]
+        return [Finding("store", "pass")]
     if not store["exists"]:
-        return [
-            finding(
-                "store",
-                "fail",
-                f"the model store {path} does not exist; expected a mounted directory",
-                "Mount it, or set gpustack_models_dir.",
-            )
-        ]
+        text = f"the model store {path} does not exist; expected a mounted directory"
+        return [Finding("store", "fail", text, "Mount it, or set gpustack_models_dir.")]
     if store["root_fs"]:
-        return [
-            finding(
-                "store", "warn", f"{path} lies on the root file system; expected a store that all hosts share", "Mount the store there."
-            )
-        ]
+        text = f"{path} lies on the root file system; expected a store that all hosts share"
+        return [Finding("store", "warn", text, "Mount the store there.")]
     if expect["node"] and store.get("writable") is False and expect["cache_dir"].startswith(f"{path}/"):
         cache = expect["cache_dir"]
         text = f"the model store {path} can't be written from it; expected so for {cache}, where GPUStack keeps what it downloads"
         remedy = "Name it in nfs_server_writers, or set gpustack_cache_dir to a directory of its own for it."
-        return [finding("store", "warn", text, remedy)]
-    return [finding("store", "pass")]
+        return [Finding("store", "warn", text, remedy)]
+    return [Finding("store", "pass")]
 
 
-def _data(host: dict, expect: dict) -> list[dict]:
-    shared = shared_data(host["data"], expect["models_dir"]) if expect["node"] and expect["cluster"] == "gpustack" else ""
-    return judged("data", [(shared, SHARED_REMEDY)] if shared else [])
+@CHECKS.add(data="whether the node's data lies on the store, which other hosts share")
+def _data(host: dict, expect: dict) -> list[Finding]:
+    own, store = host["data"], expect["models_dir"]
+    if not expect["node"] or expect["cluster"] != "gpustack" or not own or not own["on_store"]:
+        return [Finding("data", "pass")]
+    leads = f" (which leads to {own['path']})" if own["name"].rstrip("/") != own["path"] else ""
+    text = f"the data {own['name']}{leads} lies on the model store {store}, which all hosts share; expected a place of the host's own"
+    return [Finding("data", "fail", text, "Set gpustack_data_volume to a Docker volume, or to a directory of the host's own.")]
 
 
-def _address(host: dict, expect: dict) -> list[dict]:
+@CHECKS.add(address="whether the host's address resolves, can be reached by others and is its alone")
+def _address(host: dict, expect: dict) -> list[Finding]:
     address = expect["address"]
     if host["resolved"].get(address):
-        return [finding("address", "pass")]
-    return [finding("address", "fail", f"gpustack_address {address} does not resolve on it", "Correct it, or add it to DNS or /etc/hosts.")]
+        return [Finding("address", "pass")]
+    text = f"gpustack_address {address} does not resolve on it"
+    return [Finding("address", "fail", text, "Correct it, or add it to DNS or /etc/hosts.")]

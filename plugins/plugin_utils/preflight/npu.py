@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import failure, finding, judged
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.driver import MANAGERS
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.fitness import is_described, unfit
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding, failure, judged
 
-MANAGERS = ("/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc")
+CHECKS = Checks()
 
 
 def driver_key(version: str) -> tuple:
@@ -22,88 +24,84 @@ def driver_key(version: str) -> tuple:
     return tuple(parts)
 
 
-def usable(chip: dict, accept: list[str]) -> bool:
-    """A chip of which npu-smi could not tell name or memory is not one to rely on, whatever its health says."""
-    return described(chip) and bool(chip["device"]) and chip["health"] in accept
-
-
-def described(chip: dict) -> bool:
-    return chip["name"] is not None and chip["memory_total_mb"] is not None
-
-
 def usable_npus(npu: dict, expect: dict) -> dict:
     """The NPUs that can be given to a container: `count`, `chip` (the first one's name), `devices` (with the driver's manager nodes),
     driver `mounts`, `problems`, sentences that say why the host is not fit to work, and `unwell`, why NPUs that are listed are not used."""
-    chips = [chip for chip in npu.get("chips") or [] if usable(chip, expect["accept_health"])]
-    failed = [item for item in _npu_findings(npu, expect) if item["result"] == "fail" and item["check"] not in expect["skip"]]
-    problems = [f"{item['message']}. {item['remedy']}" for item in failed]
+    listed = npu.get("chips") or []
+    chips = [chip for chip in listed if not unfit(chip, expect["accept_health"])]
+    found = _listing(npu, expect) + _of_table(npu, expect)
     nodes = list(dict.fromkeys(chip["device"] for chip in chips))
-    managers = [node for node in npu.get("manager_devices") or [] if nodes]
     return {
         "count": len(chips),
         "chip": next((chip["name"] for chip in chips), ""),
-        "devices": nodes + managers,
+        "devices": nodes + [node for node in npu.get("manager_devices") or [] if nodes],
         "mounts": (npu.get("mounts") or []) if nodes else [],
-        "problems": problems,
-        "unwell": _unwell(npu.get("chips") or [], expect["accept_health"]),
+        "problems": [item.sentence for item in found if item.result == "fail" and item.check not in expect["skip"]],
+        "unwell": _unwell(listed, expect["accept_health"]),
     }
 
 
-def _npu_findings(npu: dict, expect: dict) -> list[dict]:
+@CHECKS.add(npu_smi="whether npu-smi runs and lists an NPU")
+def _listing(npu: dict, expect: dict) -> list[Finding]:
     if "chips" not in npu:
-        return [finding("npu_smi", "fail", f"npu-smi could not be run: {failure(npu)}", "Run `npu-smi info` there as root.")]
-    expected, accept = expect["expected_npus"], expect["accept_health"]
-    if not npu["chips"] and expected == 0:
-        return [finding("npu_smi", "pass")]
-    if not npu["chips"]:
-        # What follows the first problem follows from it.
-        text = npu["problems"][0].rstrip(".") if npu["problems"] else "npu-smi lists no NPU"
-        text = f"0 of {expected} NPUs are usable: {text}{_held_by(npu.get('holders') or {})}"
-        return [finding("npu_smi", "fail", text, "A host without NPUs needs ascend_driver_check_expected_npus: 0.")]
-    return (
-        [finding("npu_smi", "pass")]
-        + _npu_count(npu, expected, accept)
-        + judged("npu_chip", _chip_names(npu, expect["chip_name"]))
-        + judged("npu_memory", _memory(npu, expect["memory_mb"]))
-        + judged("npu_devices", _nodes(npu))
-        + judged("driver_files", _files(npu))
-        + judged("driver_version", _driver(npu, expect))
-        + judged("npu_table", _table_problems(npu), "warn")
-    )
+        return [Finding("npu_smi", "fail", f"npu-smi could not be run: {failure(npu)}", "Run `npu-smi info` there as root.")]
+    if npu["chips"] or expect["expected_npus"] == 0:
+        return [Finding("npu_smi", "pass")]
+    text = npu["problems"][0].rstrip(".") if npu["problems"] else "npu-smi lists no NPU"
+    text = f"0 of {expect['expected_npus']} NPUs are usable: {text}{_held_by(npu.get('holders') or {})}"
+    return [Finding("npu_smi", "fail", text, "A host without NPUs needs ascend_driver_check_expected_npus: 0.")]
 
 
 def _held_by(holders: dict) -> str:
-    names = [f"the container {each['name']}" for each in holders.get("containers") or []]
+    kinds = {"privileged": "the privileged container"}
+    names = [f"{kinds.get(each['via'], 'the container')} {each['container']}" for each in holders.get("containers") or []]
     names += [f"{each['name']} (pid {each['pid']})" for each in holders.get("processes") or [] if not each["container_id"]]
     return f". Held by {', '.join(names)}" if names else ""
 
 
-def _count_remedy(count: int) -> str:
-    return f"Repair it, or set ascend_driver_check_expected_npus: {count} for this host."
+@CHECKS.add(
+    npu_count="how many NPUs are usable",
+    npu_health="NPUs beyond those expected that are not usable",
+    npu_chip="the chips' name",
+    npu_memory="the memory of each chip",
+    npu_devices="the driver's device nodes",
+    driver_files="the driver's files that a container needs",
+    driver_version="whether the driver is new enough for the image, and the installed one the one that runs",
+    npu_table="lines of npu-smi that can't be read",
+)
+def _of_table(npu: dict, expect: dict) -> list[Finding]:
+    """What is said of NPUs that are listed; where there are none, it would follow from that."""
+    if not npu.get("chips"):
+        return []
+    return (
+        _npu_count(npu, expect["expected_npus"], expect["accept_health"])
+        + judged("npu_chip", _chip_names(npu, expect["chip_name"]))
+        + judged("npu_memory", _memory(npu, expect["memory_mb"]))
+        # Without the driver's own nodes and files no container can use an NPU; the rest may concern those that are not needed.
+        + judged("npu_devices", _told_there(npu, "device_node"), "warn" if len(npu["manager_devices"]) == len(MANAGERS) else "fail")
+        + judged("driver_files", _told_there(npu, "driver_file"), "fail" if npu["missing_files"] else "warn")
+        + judged("driver_version", _driver(npu, expect))
+        + judged("driver_version", _told_there(npu, "driver_version"), "warn")
+        + judged("npu_table", _table_problems(npu), "warn")
+    )
 
 
-def _npu_count(npu: dict, expected: int, accept: list[str]) -> list[dict]:
+def _npu_count(npu: dict, expected: int, accept: list[str]) -> list[Finding]:
     chips = npu["chips"]
-    count = sum(usable(chip, accept) for chip in chips)
     reasons = _unwell(chips, accept)
+    count = len(chips) - len(reasons)
     if len(chips) < expected:
         reasons.append(f"npu-smi lists {len(chips)} NPUs ({', '.join(str(chip['npu_id']) for chip in chips)})")
     if count >= expected:
-        unused = [finding("npu_health", "warn", f"{reason}; this NPU is not used", "Repair it.") for reason in reasons]
-        return unused or [finding("npu_count", "pass")]
+        unused = [Finding("npu_health", "warn", f"{reason}; this NPU is not used", "Repair it.") for reason in reasons]
+        return unused or [Finding("npu_count", "pass")]
     text = f"{count} of {expected} NPUs are usable: {'; '.join(reasons)}"
-    return [finding("npu_count", "fail", text, _count_remedy(count))]
+    return [Finding("npu_count", "fail", text, f"Repair it, or set ascend_driver_check_expected_npus: {count} for this host.")]
 
 
 def _unwell(chips: list[dict], accept: list[str]) -> list[str]:
-    """Why NPUs that npu-smi lists are not used."""
-    reasons = [
-        f"NPU {chip['npu_id']} health is {chip['health']} (npu-smi info -t health -i {chip['npu_id']})"
-        for chip in chips
-        if chip["health"] not in accept
-    ]
-    reasons += [f"NPU {chip['npu_id']} is not described whole by npu-smi" for chip in chips if not described(chip)]
-    return reasons + [f"NPU {chip['npu_id']} has no device node" for chip in chips if not chip["device"]]
+    """Why NPUs that npu-smi lists are not used, a text each."""
+    return ["; ".join(reasons) for reasons in (unfit(chip, accept) for chip in chips) if reasons]
 
 
 def _chip_names(npu: dict, wanted: str) -> list[tuple[str, str]]:
@@ -114,21 +112,26 @@ def _chip_names(npu: dict, wanted: str) -> list[tuple[str, str]]:
 
 
 def _memory(npu: dict, wanted: int) -> list[tuple[str, str]]:
-    other = [chip for chip in npu["chips"] if described(chip) and chip["memory_total_mb"] != wanted]
+    other = [chip for chip in npu["chips"] if is_described(chip) and chip["memory_total_mb"] != wanted]
     if not wanted or not other:
         return []
     sizes = ", ".join(f"NPU {chip['npu_id']} has {chip['memory_total_mb']} MB" for chip in other)
     return [(f"{sizes} of memory; expected {wanted} MB", "Correct ascend_driver_check_memory_mb, or the inventory.")]
 
 
-def _network(npu: dict, expect: dict) -> list[dict]:
+@CHECKS.add(
+    hccn_link="the link of each NPU's network port",
+    hccn_address="the port's address: as in hccn.conf, and no other NPU's",
+    hccn_gateway="the port's gateway: as in hccn.conf",
+)
+def _network(npu: dict, expect: dict) -> list[Finding]:
     """The ports of the NPUs, through which workers that serve one model together talk (hccn_tool, /etc/hccn.conf)."""
     if not expect["multi_node"] or not npu.get("chips"):
         return []
     ports = npu.get("network") or []
     if not any(port["link"] for port in ports):
         text = "hccn_tool tells nothing of the NPUs' network ports; expected one with a link for each NPU"
-        return [finding("hccn_link", "fail", text, "Run there:\n  /usr/local/Ascend/driver/tools/hccn_tool -i 0 -link -g")]
+        return [Finding("hccn_link", "fail", text, "Run there:\n  /usr/local/Ascend/driver/tools/hccn_tool -i 0 -link -g")]
     down = [f"NPU {port['npu_id']} {port['link'] or 'unknown'}" for port in ports if port["link"] != "UP"]
     link = [(f"links of NPUs are not up: {', '.join(down)}", "Check cables, modules and switch ports.")] if down else []
     # Ports in one network need no gateway, and a configuration without one is no fault.
@@ -153,18 +156,9 @@ def _as_configured(ports: list[dict], what: str, query: str) -> list[tuple[str, 
     return [(f"the {what} of an NPU's port is not the configured one: {'; '.join(told)}", f"Set it with: hccn_tool -i N {query} -s …")]
 
 
-def _nodes(npu: dict) -> list[tuple[str, str]]:
-    missing = [node for node in MANAGERS if node not in (npu.get("manager_devices") or [])]
-    if not missing:
-        return []
-    return [(f"{', '.join(missing)} is missing; expected the driver's device nodes", "Load the driver: reboot, or reinstall it.")]
-
-
-def _files(npu: dict) -> list[tuple[str, str]]:
-    missing = npu.get("missing_files") or []
-    if not missing:
-        return []
-    return [(f"{', '.join(missing)} is missing; expected a whole driver installation", "Reinstall the Ascend driver.")]
+def _told_there(npu: dict, kind: str) -> list[tuple[str, str]]:
+    """What npu_info found wrong with the host itself; what it says of one NPU is counted with that."""
+    return [(item["message"].rstrip("."), "") for item in npu["findings"] if item["kind"] == kind and item["npu_id"] is None]
 
 
 def _driver(npu: dict, expect: dict) -> list[tuple[str, str]]:
@@ -175,12 +169,8 @@ def _driver(npu: dict, expect: dict) -> list[tuple[str, str]]:
         return [(f"the driver's version is unknown ({found}); expected {minimum} or newer", "Reinstall the Ascend driver.")]
     if driver_key(found) >= driver_key(minimum):
         return []
-    return [
-        (
-            f"the driver is {found}; GPUStack {expect['gpustack_version']}'s image needs {minimum} or newer",
-            "Upgrade the Ascend driver and firmware, or set ascend_driver_check_minimum_driver if you know better.",
-        )
-    ]
+    text = f"the driver is {found}; GPUStack {expect['gpustack_version']}'s image needs {minimum} or newer"
+    return [(text, "Upgrade the Ascend driver and firmware, or set ascend_driver_check_minimum_driver if you know better.")]
 
 
 def _table_problems(npu: dict) -> list[tuple[str, str]]:

@@ -1,0 +1,167 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Findings about what users have set, of all hosts at once, before any of them is asked."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import yaml
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster, rules
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import ENCRYPTED, Given, Unknown
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import undeployed
+
+CHECKS = Checks()
+# How the collection's public variables begin
+FAMILIES = ("gpustack_", "ascend_driver_check_", "nfs_server_", "nfs_client_", "firewalld_configure_", "docker_swarm_", "vllm_stack_")
+# The facts that the roles leave, and what a workflow hands on from verify
+FACTS = ("ascend_driver_check_report", "ascend_driver_check_summary", "ascend_driver_check_npus", "gpustack_cluster")
+# From here on, a name that does not even begin like the collection's is taken for a slip.
+ALIKE = 0.92
+# What other hosts use of a host, whether it is in the run or not
+SHARED = ("gpustack_address", "gpustack_worker_name")
+
+Problem = tuple[str, Finding]
+
+
+@CHECKS.add(
+    variables="values that can't be, unknown keys and names of checks; it can't be left out",
+    unknown_variables="names of variables that look like the collection's and are none",
+)
+def _variables(hosts: list[str], hostvars: Any, groups: dict, known: Mapping[str, Mapping], roles: str) -> list[Problem]:
+    """known: the rules of all variables; roles: the folder of the roles."""
+    whole = [*hosts, *(host for host in _vital(groups) if host not in hosts)]
+    others = [host for host in cluster.members(groups, *cluster.GROUPS) if host not in whole]
+    judged = _Judged(Given(hostvars, roles), known)
+    problems = [(host, item) for host in whole for item in judged.all_of(host)]
+    problems += [(host, item) for host in others for item in judged.some_of(host, SHARED)]
+    return problems + _store_problems(whole, groups, judged)
+
+
+def _vital(groups: dict) -> list[str]:
+    """Whose settings other hosts need: the server, the store's host and the managers of a Swarm."""
+    return [host for group in ("gpustack_server", "gpustack_store", "docker_swarm_manager") for host in groups.get(group, [])]
+
+
+@functools.lru_cache(maxsize=4)
+def role_rules(roles: str, checks: tuple[str, ...]) -> dict[str, Mapping]:
+    """The rule of each public variable of all roles below a directory: from meta/rules.yml, else from its type and choices. checks: the
+    names of those that can be left out."""
+    found: dict[str, Mapping] = {}
+    for path in sorted(pathlib.Path(roles).glob("*/meta/argument_specs.yml")):
+        own = _load(path.with_name("rules.yml"))
+        for name, spec in _load(path)["argument_specs"]["main"].get("options", {}).items():
+            found[name] = own.get(name) or _of_spec(spec)
+    expected = "the name of a check that can be left out, as it stands in brackets in a report"
+    found["ascend_driver_check_skip"] = {"is": "list", "of": {"is": "choice", "choices": checks, "expected": expected}}
+    return found
+
+
+def _of_spec(spec: Mapping) -> Mapping:
+    if "choices" in spec:
+        return {"is": "choice", "choices": spec["choices"]}
+    return {"is": {"bool": "switch"}.get(spec["type"], "no rule")}
+
+
+def _load(path: pathlib.Path) -> dict:
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+class _Judged:
+    """The values of hosts, equal ones of many hosts judged once."""
+
+    def __init__(self, given: Given, known: Mapping[str, Mapping]) -> None:
+        self._given = given
+        self._known = known
+        self._names: dict[str, Finding | None] = {}
+        self._literal: dict[tuple[str, int], list[Finding]] = {}
+
+    def all_of(self, host: str) -> Iterator[Finding]:
+        variables = self._given.variables(host)
+        yield from self._of(variables, [name for name in variables if name in self._known])
+        unknown = [item for item in map(self._slip, variables) if item]
+        if unknown:
+            skip = self.value(host, "ascend_driver_check_skip", [])
+            yield from [] if isinstance(skip, list) and "unknown_variables" in skip else unknown
+
+    def some_of(self, host: str, names: Iterable[str]) -> Iterator[Finding]:
+        variables = self._given.variables(host)
+        yield from self._of(variables, [name for name in names if name in variables])
+
+    def value(self, host: str, name: str, default: Any) -> Any:
+        variables = self._given.variables(host)
+        try:
+            return self._given.evaluated(variables, name) if name in variables else default
+        except Unknown:
+            return default
+
+    def _of(self, variables: Mapping[str, Any], names: list[str]) -> Iterator[Finding]:
+        for name in names:
+            value = variables[name]
+            if not self._given.literal(value):
+                yield from self._evaluated(variables, name)
+                continue
+            key = (name, id(value))
+            if key not in self._literal:
+                self._literal[key] = _findings(name, value, self._known[name])
+            yield from self._literal[key]
+
+    def _evaluated(self, variables: Mapping[str, Any], name: str) -> Iterator[Finding]:
+        rule = self._known[name]
+        try:
+            value = self._given.evaluated(variables, name)
+        except Unknown as error:
+            encrypted = str(error) == ENCRYPTED
+            why = f" ({error})" if encrypted or not rule.get("secret") else ""
+            remedy = "Give the vault's password." if encrypted else "Correct it, or what it names."
+            yield Finding("variables", "fail", f"{name} can't be evaluated{why}; expected a value that Ansible can tell", remedy)
+            return
+        yield from _findings(name, value, rule)
+
+    def _slip(self, name: str) -> Finding | None:
+        """The finding of a name that is none of the collection's and looks like one."""
+        if name not in self._names:
+            self._names[name] = _slip(name, [*self._known, *FACTS])
+        return self._names[name]
+
+
+def _findings(name: str, value: Any, rule: Mapping) -> list[Finding]:
+    found = [
+        Finding("variables", "fail", f"{name}{wrong.where} is set to {wrong.found}; expected {wrong.expected}", wrong.remedy)
+        for wrong in rules.judge(value, rule)
+    ]
+    return found or (undeployed(value) if name == "gpustack_version" else [])
+
+
+def _slip(name: str, known: list[str]) -> Finding | None:
+    if name in known or name.startswith(("ansible_", "_")):
+        return None
+    ours = name.startswith(FAMILIES)
+    near = difflib.get_close_matches(name, known, 1, 0.8 if ours else ALIKE)
+    if not ours and not near:
+        return None
+    remedy = f"Did you mean {near[0]}?" if near else "Remove it, or give it another name."
+    return Finding("unknown_variables", "fail", f"{name} is no variable of this collection", remedy)
+
+
+def _store_problems(hosts: list[str], groups: dict, judged: _Judged) -> list[Problem]:
+    """A store over NFS has one host that exports it, or a server that Ansible does not manage."""
+    stores = groups.get("gpustack_store", [])
+    nfs = [host for host in hosts if judged.value(host, "gpustack_store_type", "nfs") == "nfs"]
+    if len(stores) != 1:
+        nfs = [host for host in nfs if stores or not judged.value(host, "gpustack_store_server", "")]
+        text = f"the group gpustack_store holds {', '.join(stores) or 'no host'}; expected exactly one while gpustack_store_type is nfs"
+        remedy = (
+            "Put the NFS server there, or set gpustack_store_server for one that Ansible does not manage, or gpustack_store_type: external."
+        )
+        return [(host, Finding("inventory", "fail", text, remedy)) for host in nfs if not stores or host in stores]
+    exported = judged.value(stores[0], "gpustack_store_export", "")
+    if exported == "/" and nfs:
+        text = 'gpustack_store_export is "/", and the group gpustack_store exports it; expected a path below /'
+        return [(stores[0], Finding("variables", "fail", text, "Correct it."))]
+    return []
