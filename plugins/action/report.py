@@ -10,6 +10,7 @@ from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 
 COLOURS = {"FAIL": C.COLOR_ERROR, "WARN": "yellow"}
 
@@ -25,9 +26,10 @@ class ActionModule(ActionBase):
         lines = self._task.args.get("lines")
         if not isinstance(lines, list):
             raise AnsibleActionFail("lines is no list")
+        lines = [redact.text(str(line)) for line in lines]
         # Where the output is for machines, the result has the lines.
         if "json" not in C.DEFAULT_STDOUT_CALLBACK:
             # A task's title may come after its first line, where skipped hosts are hidden.
             for line in ["", *lines]:
-                Display().display(str(line), color=COLOURS.get(str(line).split(" ", 1)[0]))
+                Display().display(line, color=COLOURS.get(line.split(" ", 1)[0]))
         return {**result, "changed": False, "msg": lines}

@@ -7,7 +7,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-HIDDEN = "***"
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
+
 # What community.docker and Docker's API say when the container could not even be made
 _REFUSALS = (
     ("conflict", r"409 Client Error|already in use by container|removal of container .* is already in progress|marked for removal"),
@@ -75,15 +76,12 @@ def run_failure(result: dict, node: dict, secrets: dict) -> str:
     text = f"{node['host']}: {_sentences(kind, why, node)}"
     if result.get("log"):
         text += f"\nThe end of `docker logs {node['container']}`:\n{result['log']}"
-    for secret in secrets.values():
-        if secret:
-            text = text.replace(str(secret), HIDDEN)
-    return text
+    return redact.text(text, (str(secret) for secret in secrets.values() if secret))
 
 
 def cause(result: dict, node: dict) -> str:
     """The known cause for which a container's worker is not ready, with its remedy; empty where none is known."""
-    kind, why = result.get("kind"), " ".join(str(result.get("detail") or "").split()).rstrip(".")
+    kind, why = result.get("kind"), " ".join(redact.text(str(result.get("detail") or "")).split()).rstrip(".")
     return "" if kind in (None, "time", "docker") else _sentences(kind, why, node)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import tables, verification
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.node import node_plan, node_spec
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.node import labelled_options, node_plan, node_spec
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.data import copy_refusals
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import node_refusals
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.report import report_lines, told_above
@@ -92,6 +92,7 @@ class FilterModule:
             for function in (
                 generation,
                 node_spec,
+                labelled_options,
                 node_refusals,
                 copy_refusals,
                 node_plan,

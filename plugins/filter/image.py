@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.images import architecture, registry
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
 
@@ -56,7 +57,7 @@ def _archive_problems(image: str, archive: dict) -> list[str]:
     if archive.get("unreachable") or archive.get("skipped") or archive.get("exists") is False:
         return []
     if "images" not in archive:
-        told = str(archive.get("msg") or "the archive of the image could not be read")
+        told = redact.text(str(archive.get("msg") or "the archive of the image could not be read"))
         return [f"{archive['where']}: {told}" if archive["where"] else told]
     if image in archive["images"]:
         return []
@@ -72,7 +73,7 @@ def _registry_problems(image: str, host: dict, asked: dict) -> list[str]:
         return []
     where = asked["registry"] or "Docker Hub"
     if not asked["available"]:
-        reason = str(asked["error"]).rstrip(".")
+        reason = redact.text(str(asked["error"])).rstrip(".")
         return [f"it lacks {image}, which can't be pulled from {where} ({reason}); expected it there. {REMEDIES[asked['kind']]}"]
     own = architecture(host["machine"])
     if asked["architectures"] and own not in asked["architectures"]:
@@ -83,7 +84,7 @@ def _registry_problems(image: str, host: dict, asked: dict) -> list[str]:
 
 def image_failure(result: dict, host: str, image: str, archive: str) -> str:
     """Why an image did not come to a host, with the remedy for just that."""
-    reason = str(result.get("error") or result.get("msg") or "no answer").rstrip(".")
+    reason = redact.text(str(result.get("error") or result.get("msg") or "no answer")).rstrip(".")
     source = f"loaded from {archive}" if archive else f"pulled from {registry(image) or 'Docker Hub'}"
     return f"{host}: {image} could not be {source}: {reason}. {REMEDIES.get(result.get('kind') or '', 'Run this again with -vvv.')}"
 
@@ -95,7 +96,7 @@ def stack_image_problems(missing: list[str], archives: list[dict]) -> list[str]:
         return []
     held = {name for each in read for name in each.get("images") or {}}
     lacking = [name for name in missing if name not in held]
-    unread = [str(each.get("msg")).rstrip(".") for each in read if "images" not in each]
+    unread = [redact.text(str(each.get("msg"))).rstrip(".") for each in read if "images" not in each]
     if not lacking:
         return []
     return unread or [

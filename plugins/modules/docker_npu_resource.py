@@ -84,6 +84,7 @@ import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import daemon as docker_daemon
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
@@ -116,7 +117,7 @@ def validate(runner: Runner, draft: str, path: str, timeout: float) -> str | Non
     if result.rc == 0 and not result.timed_out:
         return None
     said = docker_cli.first_line(result.stderr) or docker_cli.first_line(result.stdout) or f"status {result.rc}"
-    said = said.replace(draft, path)
+    said = redact.text(said.replace(draft, path))
     return f"dockerd refuses what {path} would be: {said}; expected settings that it takes. Correct the file; nothing was changed."
 
 
@@ -168,6 +169,11 @@ def write(module: AnsibleModule, runner: Runner, path: str, text: str, check_mod
             os.remove(draft)
 
 
+def difference(path: str, before: str, after: str) -> dict[str, str]:
+    """The file's texts, in which others may have put secrets: the login of a proxy, the token of a log driver."""
+    return {"before_header": path, "after_header": path, "before": redact.text(before), "after": redact.text(after)}
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -205,7 +211,7 @@ def main() -> None:
         changed=changed,
         restart=not (in_force(run, wanted, timeout) and has_variables(module.params["environment"])),
         containers=sorted(docker_cli.name_of(each) for each in containers if docker_cli.is_running(each)),
-        diff={"before_header": path, "after_header": path, "before": before, "after": after},
+        diff=difference(path, before, after),
     )
 
 

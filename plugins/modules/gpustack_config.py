@@ -91,7 +91,6 @@ mtime:
 """
 
 import os
-import re
 import stat
 from typing import Any
 
@@ -184,18 +183,6 @@ def configure(module: AnsibleModule, owner: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def secret_texts(value: Any, inside_secret: bool) -> list[str]:
-    """The texts under names that look secret, and who logs in in the URLs of the others."""
-    if isinstance(value, dict):
-        named = [(inner, inside_secret or redact.looks_secret(str(key))) for key, inner in value.items()]
-        return [text for inner, secret in named for text in secret_texts(inner, secret)]
-    if isinstance(value, list):
-        return [text for inner in value for text in secret_texts(inner, inside_secret)]
-    if not isinstance(value, str) or not value:
-        return []
-    return [value] if inside_secret else re.findall(r"://([^/\s:]+:[^/\s]+)@", value)
-
-
 def main(owner: tuple[int, int] = ROOT) -> None:
     module = AnsibleModule(
         argument_spec={
@@ -207,7 +194,7 @@ def main(owner: tuple[int, int] = ROOT) -> None:
         supports_check_mode=True,
     )
     os.umask(0o077)
-    module.no_log_values.update(secret_texts(module.params["config"], False))
+    module.no_log_values.update(redact.secrets_in(module.params["config"]))
     try:
         result = configure(module, owner)
     except config_file.ConfigError as error:

@@ -85,7 +85,7 @@ detail:
   returned: when it is not healthy
   type: str
 log:
-  description: The end of its log. It may hold secrets.
+  description: The end of its log, without the secrets that can be told in it.
   returned: when it is not healthy
   type: str
 known:
@@ -98,6 +98,7 @@ import time
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import causes as gpustack_causes
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
@@ -147,7 +148,8 @@ def why(runner: Runner, name: str, container: dict[str, Any] | None, known: dict
     if state.get("Status") == "paused":
         return {"kind": "paused", "detail": "it is paused", "log": ""}
     logged = runner(["docker", "logs", "--since", since, "--tail", "200", name], COMMAND_LIMIT)
-    text = f"{logged.stdout}\n{logged.stderr}".strip()
+    given = redact.secrets_of((container.get("Config") or {}).get("Cmd") or [], docker_cli.environment_of(container))
+    text = redact.text(f"{logged.stdout}\n{logged.stderr}".strip(), given)
     filters = ["--filter", f"container={container['Id']}", "--filter", "event=die", "--filter", "event=oom"]
     now = f"{time.time():.3f}"
     events = runner(["docker", "events", "--since", since, "--until", now, *filters, "--format", "{{json .}}"], COMMAND_LIMIT)
@@ -160,7 +162,7 @@ def why(runner: Runner, name: str, container: dict[str, Any] | None, known: dict
         codes = [-1 if state.get("OOMKilled") else int(state.get("ExitCode") or 0)]
     cause = gpustack_causes.find(text, codes, bool(state.get("Running")))
     detail = f"{cause.detail}; its last words: {gpustack_causes.last_line(text) or 'none'}" if cause.kind == "ended" else cause.detail
-    return {"kind": cause.kind, "detail": state.get("Error") or detail, "log": "\n".join(text.splitlines()[-TAIL:])}
+    return {"kind": cause.kind, "detail": redact.text(state.get("Error") or detail, given), "log": "\n".join(text.splitlines()[-TAIL:])}
 
 
 def gather(parameters: dict[str, Any], runner: Runner, clock: Callable[[], float], sleep: Callable[[float], None]) -> dict[str, Any]:

@@ -209,7 +209,6 @@ notes:
 """
 
 import os
-import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -313,14 +312,6 @@ def examine(
     return takeover.analyse(old, desired)
 
 
-def secrets_given(environment: dict[str, str]) -> set[str]:
-    """Secrets among what was passed to the module, for the record of its arguments."""
-    found = {value for name, value in environment.items() if redact.looks_secret(name)}
-    for value in environment.values():
-        found.update(re.findall(r"://([^/\s@]+)@", value))
-    return {value for value in found if len(value) >= 6}
-
-
 def main() -> None:
     module = AnsibleModule(
         argument_spec=ARGUMENTS,
@@ -333,7 +324,8 @@ def main() -> None:
         return run(argv, timeout, env={"PATH": path})
 
     desired = desired_of(parameters)
-    module.no_log_values.update(secrets_given(dict(desired.env)))
+    # For the record of its arguments
+    module.no_log_values.update(redact.secrets_of([], desired.env))
     try:
         container = read_container(runner, parameters["container"], parameters["timeout"])
         if container is None or docker_cli.is_managed(container):

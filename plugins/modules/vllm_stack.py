@@ -88,6 +88,7 @@ import time
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.cli import DockerError
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import run
@@ -187,10 +188,10 @@ def present(parameters: dict[str, Any], runner: Run, check_mode: bool, sleep: Ca
     new = {kind: {name: text for name, text in parameters[f"{kind}s"].items() if name not in objects[kind]} for kind in objects}
     old = {kind: [name for name in objects[kind] if name not in parameters[f"{kind}s"]] for kind in objects}
     changes = differences(before, after, services)
-    diff = [_diff(f"services of the stack {stack}", swarm_stack.as_text(before), swarm_stack.as_text(after))]
+    diff = [_diff(f"services of the stack {stack}", swarm_stack.as_text(before, {}), swarm_stack.as_text(after, before))]
     if new["config"] or old["config"]:
-        was = "".join(config_text(runner, name, timeout) for name in old["config"])
-        diff.append(_diff("configs " + ", ".join([*old["config"], *new["config"]]), was, "".join(new["config"].values())))
+        was = redact.text("".join(config_text(runner, name, timeout) for name in old["config"]))
+        diff.append(_diff("configs " + ", ".join([*old["config"], *new["config"]]), was, redact.text("".join(new["config"].values()))))
     if not check_mode:
         for kind, texts in new.items():
             for name, text in texts.items():
@@ -234,7 +235,7 @@ def absent(parameters: dict[str, Any], runner: Run, check_mode: bool, sleep: Cal
         "changed": bool(changes),
         "changes": changes,
         "volumes": sorted(mount[1] for mount in mounts if mount[0] == "volume"),
-        "diff": [_diff(f"services of the stack {stack}", swarm_stack.as_text(before), "")],
+        "diff": [_diff(f"services of the stack {stack}", swarm_stack.as_text(before, {}), "")],
     }
 
 

@@ -9,13 +9,12 @@ import re
 import shlex
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Generation
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation
 from ansible_collections.ascend.gpustack.plugins.module_utils.host.store import STORE_ID
-from ansible_collections.ascend.gpustack.plugins.module_utils.redact import looks_secret, without_logins
 
-HIDDEN = "***"
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 CURL = "curl -fsSk --noproxy '*' -m 4 -o /dev/null "
 # From this API of Docker on (Docker Engine 25), a container that is up is asked less often than one that is starting: each question costs
@@ -25,7 +24,7 @@ START_INTERVAL = (1, 44)
 
 def split_secrets(settings: dict) -> dict:
     """GPUStack's settings as `config` and `secrets`, told apart by their names."""
-    secrets = {key: value for key, value in settings.items() if looks_secret(key)}
+    secrets = {key: value for key, value in settings.items() if redact.looks_secret(key)}
     return {"config": {key: value for key, value in settings.items() if key not in secrets}, "secrets": secrets}
 
 
@@ -113,6 +112,19 @@ def _healthcheck(generation: Generation, node: dict) -> dict:
     return {"test": ["CMD-SHELL", " && ".join(CURL + url for url in urls)], "timeout": "10s", "start_period": "5m", **pace}
 
 
+def labelled_options(options: dict, container: str) -> dict:
+    """The options as the container's label keeps them, which everyone reads who may look at containers, and reports copy: as they are,
+    but of each secret among those of the log driver its fingerprint, so that another secret is another label."""
+    given = options.get("log_options")
+    hidden = {name: _fingerprint(container, str(name), value) for name, value in given.items()} if isinstance(given, dict) else given
+    return options if hidden == given else {**options, "log_options": hidden}
+
+
+def _fingerprint(container: str, name: str, value: Any) -> Any:
+    text = str(value)
+    return value if redact.value(name, text) == text else redact.fingerprint(text, f"{container} {name}")
+
+
 def node_plan(
     host: dict,
     config: dict,
@@ -176,40 +188,43 @@ def container_changes(diff: dict) -> list[str]:
 
 
 def _change(field: str, before: Any, after: Any) -> list[str]:
-    if isinstance(before, dict) and isinstance(after, dict):
-        before, after = ([f"{key}={value}" for key, value in sorted(each.items())] for each in (before, after))
+    named = [_by_name(field, each) for each in (before, after)]
+    lines = _items(field, *named) if None not in named else []
     # The order of a command's arguments matters, and a secret may be told by the one before it.
-    if isinstance(before, list) and isinstance(after, list) and field not in ("command", "entrypoint"):
-        gone = [f"{field}: - {_item(field, item)}" for item in before if item not in after]
-        come = [f"{field}: + {_item(field, item)}" for item in after if item not in before]
-        if gone or come:
-            return gone + come
-    return [f"{field}: {_shown(field, before)} -> {_shown(field, after)}"]
+    if isinstance(before, list) and isinstance(after, list) and field not in ("command", "entrypoint", "env"):
+        gone = [_item(item) for item in before if item not in after]
+        come = [_item(item) for item in after if item not in before]
+        lines = [f"{field}: - {text}" for text in gone] + [f"{field}: + {text}" for text in come] if gone != come else []
+    return lines or [f"{field}: {'changed' if field == 'env' else ' -> '.join(_shown(before, after))}"]
 
 
-def _item(field: str, item: Any) -> str:
-    return _shown(field, item) if isinstance(item, dict) else str(_hide(field, item))
+def _shown(before: Any, after: Any) -> list[str]:
+    texts = [json.dumps(redact.data(each), ensure_ascii=False, sort_keys=True) for each in (before, after)]
+    return texts if texts[0] != texts[1] else [texts[0], f"{texts[1]} (changed)"]
 
 
-def _shown(field: str, value: Any) -> str:
-    if isinstance(value, list):
-        return json.dumps([_hide(field, item) for item in _hide_arguments(value)], ensure_ascii=False)
-    if isinstance(value, dict):
-        known = {key: HIDDEN if looks_secret(str(key)) else _hide(field, item) for key, item in sorted(value.items())}
-        return json.dumps(known, ensure_ascii=False)
-    return json.dumps(_hide(field, value), ensure_ascii=False)
+def _by_name(field: str, value: Any) -> dict[str, Any] | None:
+    """What a field holds by names; None where it holds no such thing."""
+    if field == "env" and isinstance(value, (list, type(None))):
+        return dict(str(entry).partition("=")[::2] for entry in value or [])
+    return {str(name): each for name, each in value.items()} if isinstance(value, dict) else None
 
 
-def _hide_arguments(values: list) -> list:
-    hidden, hide_next = [], False
-    for value in values:
-        hidden.append(HIDDEN if hide_next else value)
-        hide_next = isinstance(value, str) and value.startswith("--") and "=" not in value and looks_secret(value.lstrip("-"))
-    return hidden
+def _items(field: str, before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What goes, what changes without being shown, and what comes."""
+    shown = [{name: _named(field, name, value) for name, value in sorted(each.items())} for each in (before, after)]
+    same = {name for name in before if name in after and before[name] == after[name]}
+    hidden = {name for name in before if name not in same and shown[0][name] == shown[1].get(name)}
+    gone = [f"{field}: - {text}" for name, text in shown[0].items() if name not in same | hidden]
+    come = [f"{field}: + {text}" for name, text in shown[1].items() if name not in same | hidden]
+    return gone + [f"{field}: {name} changed" for name in sorted(hidden)] + come
 
 
-def _hide(field: str, item: Any) -> Any:
-    if not isinstance(item, str):
-        return item
-    name, equals, _value = item.partition("=")
-    return f"{name}={HIDDEN}" if equals and looks_secret(name) else without_logins(item)
+def _named(field: str, name: str, value: Any) -> str:
+    if field == "env":
+        return f"{name}={redact.variable(name, str(value))}"
+    return f"{name}={redact.value(name, value if isinstance(value, (dict, list)) else str(value))}"
+
+
+def _item(item: Any) -> str:
+    return json.dumps(redact.data(item), ensure_ascii=False, sort_keys=True) if isinstance(item, dict) else redact.data([str(item)])[0]

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT
-from ansible_collections.ascend.gpustack.plugins.module_utils.redact import looks_secret
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import texts
 
 # As Ansible's filter bool reads them on every version
@@ -116,15 +116,18 @@ def _dict(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[Wrong
         if known is None and not (isinstance(key, str) and fits(key)):
             yield Wrong(f"{where}.{key}", found(item, secret), f"its name to be {expected}")
             continue
-        yield from judge(item, known[key] if known is not None else rule["of"], f"{where}.{key}", secret and _hides(key, item))
+        yield from judge(item, known[key] if known is not None else rule["of"], f"{where}.{key}", secret and _hides(str(key), item, rule))
     missing = [key for key in rule.get("needs", ()) if key not in value]
     if missing:
         yield Wrong(where, f"a mapping without {', '.join(missing)}", f"{', '.join(rule['needs'])} in it", "Add what is missing.")
 
 
-def _hides(key: Any, item: Any) -> bool:
+def _hides(key: str, item: Any, rule: Mapping) -> bool:
     """Of a mapping that may hold secrets, what is none by its name is shown; an address that may have a password in it is not."""
-    return looks_secret(str(key)) or isinstance(item, (Mapping, list)) or (isinstance(item, str) and "@" in item)
+    secret = redact.looks_secret(key)
+    if rule.get("names") == "variable" and not isinstance(item, bool):
+        secret = not redact.is_harmless(key)
+    return secret or isinstance(item, (Mapping, list)) or (isinstance(item, str) and "@" in item)
 
 
 def _unknown(where: str, shown: str, key: str, known: Iterable[str]) -> Wrong:

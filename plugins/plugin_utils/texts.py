@@ -10,13 +10,13 @@ import re
 import urllib.parse
 from collections.abc import Callable, Iterable
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
 from ansible_collections.ascend.gpustack.plugins.module_utils.nfs.clients import read_client
 
 LONGEST_SHOWN = 60
 # Letters of every script; nothing that fstab, exports(5), systemd, Docker or a shell takes for something else
 PATH = re.compile(r"[\w/.+=@~-]+")
-_URL_USER = re.compile(r"://[^/\s]*@")
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*")
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _REGISTRY = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?"
@@ -27,8 +27,8 @@ _OF_VARIABLES = re.compile(r"(nfs)?vers=|nconnect=|minorversion=")
 
 
 def quoted(text: str) -> str:
-    """A text as a person can see its white space, shortened, without the password of an address."""
-    text = _URL_USER.sub("://***@", text)
+    """A text as a person can see its white space, shortened, without secrets."""
+    text = redact.text(text)
     return json.dumps(text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…", ensure_ascii=False)
 
 

@@ -79,8 +79,8 @@ def test_stopped_container_is_started_and_an_unhealthy_one_waited_for():
 
 def test_changed_definition_replaces_it_and_hides_secrets():
     diff = {
-        "before": {"env": ["HF_TOKEN=abc", "A=1"], "command": ["--token", "0123", "--debug"], "running": True},
-        "after": {"env": ["A=2"], "command": [], "running": True},
+        "before": {"env": ["HF_TOKEN=abc", "A=1", "TZ=UTC"], "command": ["--token", "0123", "--debug"], "running": True},
+        "after": {"env": ["A=2", "TZ=Asia/Shanghai"], "command": [], "running": True},
     }
     assert plan(compared={"diff": diff}) == {
         "action": "replace",
@@ -88,8 +88,9 @@ def test_changed_definition_replaces_it_and_hides_secrets():
             "container gpustack: replaced",
             '  command: ["--token", "***", "--debug"] -> []',
             "  env: - HF_TOKEN=***",
-            "  env: - A=1",
-            "  env: + A=2",
+            "  env: - TZ=UTC",
+            "  env: A changed",
+            "  env: + TZ=Asia/Shanghai",
         ],
         "backup": False,
         "version_before": "0.7.1",
@@ -102,10 +103,10 @@ def test_changed_definition_replaces_it_and_hides_secrets():
         ("HTTPS_PROXY=http://operator:pa@ss@10.0.0.1:3128", "HTTPS_PROXY=http://***@10.0.0.1:3128"),
         ("http_proxy=operator:pass@10.0.0.1:3128", "http_proxy=***@10.0.0.1:3128"),
         ("HF_ENDPOINT=https://pass@mirror.example.com/hf", "HF_ENDPOINT=https://***@mirror.example.com/hf"),
-        ("INDEXES=https://a:pass@x/1,https://b:pass@y/2", "INDEXES=https://***@x/1,https://***@y/2"),
+        ("INDEXES=https://a:pass@x/1,https://b:pass@y/2", "INDEXES=***"),
         ("OPENAI_API_KEY=pass", "OPENAI_API_KEY=***"),
         ("TZ=Asia/Shanghai", "TZ=Asia/Shanghai"),
-        ("IMAGE=haproxy:2.6@sha256:0123", "IMAGE=haproxy:2.6@sha256:0123"),
+        ("IMAGE=haproxy:2.6@sha256:0123", "IMAGE=***"),
     ],
 )
 def test_environment_is_shown_without_keys_and_logins(entry, told):

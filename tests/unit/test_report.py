@@ -14,9 +14,11 @@ COLLECTIONS = pathlib.Path(__file__).resolve().parents[2] / "collections"
 COMMAND = "  docker exec gpustack cat " + "/a-folder-with-a-long-name" * 5 + " && echo 'it is quoted' \"twice\""
 LINES = ["Preflight found 1 problem and 1 warning:", "WARN [clock] 节点一: it is odd.", "FAIL [docker] atlas2: it is away.", COMMAND]
 
+SECRET = "docker said: --token=S3cr3tPart"
+
 
 def shown(folder: pathlib.Path, **environment: str) -> str:
-    play = {"hosts": "localhost", "gather_facts": False, "tasks": [{"ascend.gpustack.report": {"lines": LINES}}]}
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": [{"ascend.gpustack.report": {"lines": [*LINES, SECRET]}}]}
     (folder / "play.yml").write_text(yaml.safe_dump([play]))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     paths = {"ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"), "ANSIBLE_HOME": str(folder / "home")}
@@ -32,6 +34,7 @@ def test_lines_are_neither_folded_nor_quoted(tmp_path, result_format):
     output = shown(tmp_path, ANSIBLE_CALLBACK_RESULT_FORMAT=result_format, ANSIBLE_NOCOLOR="1")
     assert "\n".join(LINES) in output
     assert all(output.count(line) == 1 for line in LINES)
+    assert "docker said: --token=***" in output and "S3cr3tPart" not in output
 
 
 def test_failures_are_red_and_warnings_yellow(tmp_path):

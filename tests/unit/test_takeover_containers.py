@@ -8,6 +8,7 @@ import json
 import tarfile
 
 import pytest
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import run as docker_run
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.cli import DockerError
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import version as versions
@@ -782,7 +783,7 @@ def test_secrets_of_the_container_are_known_to_be_kept_out_of_all_output():
     container = described(["--token", TOKEN, "--port", "8080"], env=["HF_TOKEN=hf_abcdef", "A_KEY=12", "LANG=C.UTF-8"])
     assert takeover.secrets_of(container) == {TOKEN, "hf_abcdef"}
     env = {"HTTPS_PROXY": "http://me:mine12@proxy:1", "MY_PASSWORD": "hunter2hunter2", "PORT": "8080"}
-    assert gpustack_takeover_info.secrets_given(env) == {"me:mine12", "hunter2hunter2"}
+    assert redact.secrets_of([], env) == {"me:mine12", "hunter2hunter2"}
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_check_of_the_running_cluster_shows_exactly_the_pending_change(story, at
     replaced = [
         "container gpustack: replaced",
         "  env: + HF_TOKEN=***",
-        "  env: + INDEX=https://***@mirror.example.com",
+        "  env: + INDEX=***",
         "  env: + TZ=Asia/Shanghai",
     ]
     show, write = "Show what changes on this host", "Write /etc/gpustack/config.yaml"

@@ -13,6 +13,8 @@ import socket
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Callable
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
+
 SOCKET = "/var/run/docker.sock"
 # Method, path and body; the answer's JSON, None without one. Modules take it as an argument, so that tests need no engine.
 Api = Callable[..., Any]
@@ -22,7 +24,7 @@ class ApiError(Exception):
     """What the engine answered, in one line, with its HTTP status; 0 when it did not answer."""
 
     def __init__(self, message: str, status: int = 0) -> None:
-        super().__init__(message)
+        super().__init__(redact.text(message))
         self.status = status
 
 

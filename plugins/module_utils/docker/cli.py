@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import RC_NOT_FOUND, Result, Runner
 
 LABEL_PREFIX = "ascend.gpustack."
@@ -59,7 +60,7 @@ def why(argv: list[str], result: Result, timeout: float) -> str:
     # Of run and exec, 127 can be the answer of what they ran.
     if result.rc == RC_NOT_FOUND and argv[1:2] not in (["run"], ["exec"]):
         return f"the command {argv[0]} is not there"
-    return first_line(result.stderr) or f"{command} ended with {result.rc} and no message"
+    return redact.text(first_line(result.stderr)) or f"{command} ended with {result.rc} and no message"
 
 
 def is_silent(result: Result) -> bool:
@@ -185,6 +186,10 @@ def labels_of(container: dict[str, Any]) -> dict[str, str]:
     return (container.get("Config") or {}).get("Labels") or {}
 
 
+def environment_of(container: dict[str, Any]) -> dict[str, str]:
+    return dict(entry.partition("=")[::2] for entry in (container.get("Config") or {}).get("Env") or [])
+
+
 def is_managed(container: dict[str, Any]) -> bool:
     return labels_of(container).get(LABEL_MANAGED) == "true"
 
@@ -221,7 +226,7 @@ def summary(container: dict[str, Any]) -> dict[str, Any]:
         "restart_policy": ((container.get("HostConfig") or {}).get("RestartPolicy") or {}).get("Name") or "no",
         "managed": is_managed(container),
         "version": labels.get(LABEL_VERSION),
-        "labels": labels,
+        "labels": redact.data(labels),
     }
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.api import Api, ApiError
 
 DOCKER_HUB = "https://index.docker.io/v1/"
@@ -85,7 +86,7 @@ class Progress:
 
     def take(self, message: dict[str, Any]) -> None:
         if "error" in message:
-            self.error = " ".join(str(message["error"]).split())
+            self.error = redact.text(" ".join(str(message["error"]).split()))
         layer, status = message.get("id"), str(message.get("status", ""))
         if not layer or status.startswith(("Pulling from", "Already exists")):
             return

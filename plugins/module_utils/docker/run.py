@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.files import is_within
 
 DEFAULT_SHM_SIZE = 64 * 1024 * 1024
@@ -91,7 +92,13 @@ class Option:
 
     @property
     def text(self) -> str:
-        return " ".join(f"{self.flag}={value}" if value else self.flag for value in self.values)
+        return " ".join(f"{self.flag}={_shown(value)}" if value else self.flag for value in self.values)
+
+
+def _shown(value: str) -> str:
+    name, equals, given = value.partition("=")
+    # All that a label or an option of the log driver says, with its white space
+    return f"{name}={redact.value(name, given)}" if equals and " " not in name else redact.text(value)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Callable
 
 from ansible.module_utils.urls import open_url
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
 
 # The API's own limit; it refuses more with 422.
@@ -31,7 +32,7 @@ class ApiError(Exception):
     not_gpustack, wrong_version."""
 
     def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(redact.text(message))
         self.kind = kind
 
     @property

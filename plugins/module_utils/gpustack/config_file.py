@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.ascend.gpustack.plugins.module_utils.redact import looks_secret, without_logins
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 
 HEADER = "# Written by the Ansible collection ascend.gpustack: what is changed here by hand is lost at its next run.\n"
 # Stands for a value of a hand-made file that can't be read without a YAML library.
@@ -125,7 +125,7 @@ def plan(present: str | None, config: Mapping[str, Any], secrets: Mapping[str, A
     """present is the file's text, None without a file. Values that are None and secrets that are empty are left out."""
     old = parse(present) if present is not None else ConfigFile({}, False)
     wanted = _wanted(old, config, secrets, keep)
-    hidden = {key for key in {*wanted, *old.values} if looks_secret(key) or key in secrets or key in keep}
+    hidden = {key for key in {*wanted, *old.values} if redact.looks_secret(key) or key in secrets or key in keep}
     changed_keys = sorted(key for key in {*wanted, *old.values} if _differ(old.values.get(key, UNREADABLE), wanted.get(key, UNREADABLE)))
     before = {key: _shown(key, value, hidden) for key, value in old.values.items()}
     after = {key: _shown(key, value, hidden) for key, value in wanted.items()}
@@ -173,15 +173,7 @@ def _differ(old: Any, new: Any) -> bool:
 def _shown(key: str, value: Any, hidden: set[str]) -> str:
     # A switch such as allow_credentials is no secret, whatever its name.
     if key in hidden and not isinstance(value, bool):
-        return f"{key}: ***"
+        return f"{key}: {redact.HIDDEN}"
     if value is UNREADABLE:
         return f"{key}: (in a form that is not read here)"
-    return without_logins(_line(key, _masked(value)))
-
-
-def _masked(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: "***" if looks_secret(str(key)) and not isinstance(inner, bool) else _masked(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_masked(inner) for inner in value]
-    return value
+    return _line(key, redact.data(value))

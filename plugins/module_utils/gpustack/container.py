@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import arguments, config_file, version
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import CommandLine, Generation
@@ -25,7 +26,7 @@ class ReadError(Exception):
     meanwhile), missing or unreadable."""
 
     def __init__(self, kind: str, why: str, path: str) -> None:
-        super().__init__(why)
+        super().__init__(redact.text(why))
         self.kind = kind
         self.path = path
 

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.container import (
     CALL_LIMIT,
@@ -34,7 +35,7 @@ class TokenError(Exception):
     """A sentence for the user. transient: waiting can mend it."""
 
     def __init__(self, reason: str, message: str, transient: bool = False) -> None:
-        super().__init__(message)
+        super().__init__(redact.text(message))
         self.reason = reason
         self.transient = transient
 

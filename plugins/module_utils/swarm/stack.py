@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.cli import DockerError
-from ansible_collections.ascend.gpustack.plugins.module_utils.redact import looks_secret, without_logins
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
 
 NAMESPACE = "com.docker.stack.namespace"
@@ -42,9 +42,6 @@ _OTHERS = (
 )
 BY_HAND = "settings added by hand"
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-_HIDDEN = "***"
-# What looks secret in the name of an option, and is none
-_PLAIN_OPTION = re.compile(r"tokens\b|tokenizer")
 
 
 class StackError(Exception):
@@ -208,19 +205,28 @@ def _inspected_resource(resource: Mapping[str, Any]) -> str:
     return f"{spec.get('Kind')}={spec.get('Value')}"
 
 
-def shown(description: Mapping[str, Any]) -> dict[str, Any]:
-    """A description that may be printed: values whose names look secret are hidden."""
-    environment = {
-        key: _HIDDEN if looks_secret(key) else without_logins(f"{key}={value}").partition("=")[2]
-        for key, value in description["environment"].items()
+def shown(description: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """A description that may be printed; what differs from the other one and looks the same as hidden says so."""
+    told = _hidden(description)
+    alike = _hidden(other) if other else {}
+    for field in ("environment", "labels"):
+        for name, given in told[field].items():
+            if given == alike.get(field, {}).get(name) and description[field][name] != other[field][name]:
+                told[field][name] = f"{given} (changed)"
+    for field in ("command", "entrypoint"):
+        if told[field] == alike.get(field) and description[field] != other[field]:
+            told[field] = [*told[field], "(changed)"]
+    return told
+
+
+def _hidden(description: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **description,
+        "environment": redact.environment(description["environment"]),
+        "labels": {name: redact.value(name, given) for name, given in description["labels"].items()},
+        "healthcheck": redact.data(description["healthcheck"]),
+        **{field: redact.command(description[field]) for field in ("command", "entrypoint")},
     }
-    words, hide = [], False
-    for word in description["command"]:
-        option, equals, _value = word.partition("=")
-        secret = option.startswith("--") and looks_secret(option.lstrip("-")) and not _PLAIN_OPTION.search(option)
-        words.append(_HIDDEN if hide else f"{option}={_HIDDEN}" if secret and equals else without_logins(word))
-        hide = secret and not equals
-    return {**description, "environment": environment, "command": words}
 
 
 def is_manager(run: Run, timeout: float) -> tuple[bool, str]:
@@ -275,9 +281,9 @@ def escaped(value: Any) -> Any:
     return value.replace("$", "$$") if isinstance(value, str) else value
 
 
-def as_text(descriptions: Mapping[str, Mapping[str, Any]]) -> str:
-    """For a diff."""
+def as_text(descriptions: Mapping[str, Mapping[str, Any]], others: Mapping[str, Mapping[str, Any]]) -> str:
+    """For a diff, of which the others are the opposite side's for a text that comes after it, and none for one that comes before."""
     return "".join(
-        f"service {name}: {json.dumps(shown(description), indent=2, sort_keys=True, ensure_ascii=False)}\n"
+        f"service {name}: {json.dumps(shown(description, others.get(name, {})), indent=2, sort_keys=True, ensure_ascii=False)}\n"
         for name, description in sorted(descriptions.items())
     )

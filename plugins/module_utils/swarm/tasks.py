@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.cli import epoch
 
 NAME_LABEL, NPU_LABEL = "gpustack.name", "gpustack.npu"
@@ -199,7 +200,7 @@ def _problem(
 
 def _sentence(where: str, what: str, text: str, full_name: str) -> str:
     remedy = next((remedy for pattern, remedy in _REMEDIES if re.search(pattern, text)), _DEFAULT)
-    return f"{where}: {what}: {text.strip().rstrip('.')}; expected it running. {remedy.replace('{name}', full_name)}"
+    return f"{where}: {what}: {redact.text(text).strip().rstrip('.')}; expected it running. {remedy.replace('{name}', full_name)}"
 
 
 def _error(task: Mapping[str, Any]) -> str:

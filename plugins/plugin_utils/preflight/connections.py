@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding, failure
 
 CHECKS = Checks()
@@ -122,6 +123,7 @@ def unexamined(host: dict) -> list[Finding]:
 
 def connection_problem(text: str, password: bool) -> Finding:
     """What a connection failed with; `password`: whether one for SSH is given."""
+    text = redact.text(text)
     for pattern, check, message, remedy in CAUSES:
         match = re.search(pattern, text)
         if match:

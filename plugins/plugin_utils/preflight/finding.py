@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -62,5 +64,5 @@ def judged(check: str, problems: list[tuple[str, str]], result: str = "fail") ->
 
 def failure(result: dict) -> str:
     """The last line of what a module failed with."""
-    text = result.get("msg") or result.get("module_stderr") or "no answer"
-    return str(text).strip().splitlines()[-1].rstrip(".") if str(text).strip() else "no answer"
+    text = redact.text(str(result.get("msg") or result.get("module_stderr") or "")).strip()
+    return text.splitlines()[-1].rstrip(".") if text else "no answer"

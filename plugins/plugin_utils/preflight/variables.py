@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster, rules
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import ENCRYPTED, Given, Unknown
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding
@@ -117,7 +118,7 @@ class _Judged:
             value = self._given.evaluated(variables, name)
         except Unknown as error:
             encrypted = str(error) == ENCRYPTED
-            why = f" ({error})" if encrypted or not rule.get("secret") else ""
+            why = f" ({redact.text(str(error))})" if encrypted or not rule.get("secret") else ""
             remedy = "Give the vault's password." if encrypted else "Correct it, or what it names."
             yield Finding("variables", "fail", f"{name} can't be evaluated{why}; expected a value that Ansible can tell", remedy)
             return

@@ -103,7 +103,7 @@ def analyse(old: Old, desired: Desired) -> dict[str, Any]:
         "data_mount": {"type": mount.kind, "source": mount.path, "name": mount.source} if mount else None,
         "extras": [
             {
-                "name": extra.name,
+                "name": redact.text(extra.name),
                 "kind": extra.kind,
                 "text": extra.text,
                 "covered": extra.covered,
@@ -119,10 +119,6 @@ def analyse(old: Old, desired: Desired) -> dict[str, Any]:
 def secrets_of(container: Mapping[str, Any]) -> set[str]:
     """Values in the container's arguments and environment that must never be printed."""
     config = container.get("Config") or {}
-    found = {entry.partition("=")[2] for entry in config.get("Env") or [] if redact.looks_secret(entry.partition("=")[0])}
     words = arguments.words_of(config.get("Entrypoint"), config.get("Cmd"))
-    for key, value in arguments.parse(words, DEFAULT.command_line).values.items():
-        if redact.looks_secret(key):
-            found.update(str(each) for each in (value if isinstance(value, list) else [value]))
-    # Short ones are words of the language too, and would tear holes into every text.
-    return {value for value in found if len(value) >= 6}
+    given = redact.secrets_in(arguments.parse(words, DEFAULT.command_line).values)
+    return redact.secrets_of(words, docker_cli.environment_of(container)) | redact.telling(given)

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import run as docker_run
 from ansible_collections.ascend.gpustack.plugins.module_utils.files import is_within
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.container import Setting
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.old import DATA_DIR, Desired, Old
-from ansible_collections.ascend.gpustack.plugins.module_utils.redact import shown
 
 # Carried over without a variable, or judged by a rule of their own.
 _CARRIED = frozenset(("token", "bootstrap_password", "worker_name", "config_file", "data_dir", "port", "server_url"))
@@ -81,19 +81,19 @@ def _setting_extras(old: Old, desired: Desired) -> list[Extra]:
         kind = "environment" if setting.source == "environment" else "argument"
         found.append(Extra(setting.name, kind, _typed(old, setting), covered, desired.dropped(setting.name), remedy))
     for word in old.strays:
-        found.append(Extra(word, "argument", shown("", word), False, desired.dropped(word)))
+        found.append(Extra(word, "argument", redact.value("", word), False, desired.dropped(word)))
     return found
 
 
 def _typed(old: Old, setting: Setting) -> str:
     """A setting as it would be typed, without what is secret of it."""
     if setting.source == "environment":
-        return f"-e {setting.name}={shown(setting.key, old.variable(setting.name))}"
+        return f"-e {setting.name}={redact.value(setting.key, old.variable(setting.name))}"
     if setting.source == "config":
-        readable = "..." if setting.value is config_file.UNREADABLE else shown(setting.key, setting.value)
+        readable = "..." if setting.value is config_file.UNREADABLE else redact.value(setting.key, setting.value)
         return f"{setting.key}: {readable} (in {old.config_path})"
     values = setting.value if isinstance(setting.value, list) else [setting.value]
-    return " ".join(setting.name if each is True else f"{setting.name} {shown(setting.key, each)}" for each in values)
+    return " ".join(setting.name if each is True else f"{setting.name} {redact.value(setting.key, each)}" for each in values)
 
 
 def _same_cache(old: Old, desired: Desired) -> bool:
@@ -105,7 +105,7 @@ def _same_cache(old: Old, desired: Desired) -> bool:
 def _environment_extras(old: Old, desired: Desired) -> list[Extra]:
     found = []
     for name, value in sorted(old.plain_env.items()):
-        text = f"-e {name}={shown(name, value)}"
+        text = f"-e {name}={redact.variable(name, value)}"
         covered = _env_covered(name, value, desired.env)
         found.append(Extra(name, "environment", text, covered, desired.dropped(name), f"gpustack_env.{name}"))
     return found

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import json
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.extras import Extra, data_mount
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.old import Desired, Old
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation
-from ansible_collections.ascend.gpustack.plugins.module_utils.redact import shown
 
 
 def problems(old: Old, desired: Desired, found: list[Extra]) -> list[str]:
@@ -35,7 +35,7 @@ def problems(old: Old, desired: Desired, found: list[Extra]) -> list[str]:
 def _role_problem(old: Old, desired: Desired) -> str:
     if old.role == desired.role:
         return ""
-    finding = f"a worker of {shown('', old.value('server_url'))}" if old.role == "worker" else "a server"
+    finding = f"a worker of {redact.value('', old.value('server_url'))}" if old.role == "worker" else "a server"
     return (
         f"The container {old.name} runs {finding}; the inventory wants a {desired.role} here. Put the host into the group"
         f" gpustack_{old.role}, or remove the container once what it holds is no longer needed."
@@ -56,7 +56,7 @@ def _extras_problem(old: Old, desired: Desired, found: list[Extra]) -> str:
     if not left:
         return ""
     remedies = list(dict.fromkeys(extra.remedy for extra in left if extra.remedy))
-    names = list(dict.fromkeys(extra.name for extra in left))
+    names = list(dict.fromkeys(redact.text(extra.name) for extra in left))
     remedy = f"Set {', '.join(remedies)} to the same, or give them up" if remedies else "Give them up"
     return (
         f"The container {old.name} was made by hand with what the variables do not say:"
@@ -71,8 +71,8 @@ def _server_url_problem(old: Old, desired: Desired) -> str:
     if found.lower() == wanted.lower():
         return ""
     return (
-        f"The container {old.name} is a worker of {shown('', found)}; the inventory's server is {wanted}. Set"
-        f" gpustack_server_url: {shown('', found)} if that is the same server, or add '--server-url' to"
+        f"The container {old.name} is a worker of {redact.value('', found)}; the inventory's server is {wanted}. Set"
+        f" gpustack_server_url: {redact.value('', found)} if that is the same server, or add '--server-url' to"
         " gpustack_takeover_drop to move the worker."
     )
 
