@@ -92,7 +92,7 @@ def loss_findings(lost: list[str], hosts: dict[str, Seen], server: str) -> list[
 
 def _with_cause(problem: str, cause: str) -> str:
     """What GPUStack says of a worker; a remedy that is a guess gives way to the cause that is known."""
-    return f"{problem.split(': expected', 1)[0]}; {cause}" if cause else problem
+    return f"{problem.split('; expected', 1)[0]}; {cause}" if cause else problem
 
 
 def _unready(known: Seen, worker: dict | None) -> list[Finding]:

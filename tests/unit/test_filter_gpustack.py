@@ -301,10 +301,10 @@ def test_npu_in_alarm_is_named_and_the_other_seven_are_not():
 
 
 def test_each_problem_is_its_hosts_and_that_of_the_server_the_servers():
-    problems = ["worker bee: not registered: expected ready with 8 NPUs", "GPUStack stopped answering: refused"]
+    problems = ["worker bee: not registered; expected ready with 8 NPUs", "GPUStack stopped answering: refused"]
     found = verified([worker("atlas1")], {"atlas1": {}, "atlas2": {"gpustack_worker_name": "bee"}}, problems)
     assert found["told"] == {"atlas2": "Told above: worker", "atlas1": "Told above: server"}
-    assert "FAIL [worker] atlas2: not registered: expected ready with 8 NPUs." in found["lines"]
+    assert "FAIL [worker] atlas2: not registered; expected ready with 8 NPUs." in found["lines"]
     silent = verified(None, {"atlas1": {}, "atlas2": {}})
     assert silent["lines"][1:] == ["FAIL [server] atlas1: GPUStack could not be asked for its workers: refused."]
     assert not silent["stats"]["ok"]
@@ -338,7 +338,7 @@ def test_expected_npus_are_those_found_else_those_that_should_be_there_and_none_
 
 def test_cause_that_a_worker_tells_takes_the_place_of_a_guess():
     problem = (
-        "worker atlas1: state is not_ready (no heartbeat): expected ready. See docker logs, and compare its clock with the server's (date)"
+        "worker atlas1: state is not_ready (no heartbeat); expected ready. See docker logs, and compare its clock with the server's (date)"
     )
     hostvars = {"atlas1": {"ascend_driver_check_npus": WELL, "__gpustack_cause_told": "the server refuses the token. Run workers."}}
     text = verified([worker("atlas1", "not_ready")], hostvars, [problem])["stats"]["problems"]

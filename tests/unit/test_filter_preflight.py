@@ -149,9 +149,9 @@ def said_there(kind: str, message: str, npu_id: int | None = None) -> dict:
 
 
 def test_what_the_host_itself_finds_wrong_with_its_driver_is_told_and_what_it_says_of_one_npu_only_with_that():
-    folder = said_there("device_node", "/dev/davinci8 is no device node, expected a character device. Remove it.")
+    folder = said_there("device_node", "/dev/davinci8 is no device node; expected a character device. Remove it.")
     chip = said_there("device_node", "NPU 3 has no device node: /dev/davinci3 does not exist.", 3)
-    halfway = said_there("driver_file", "The driver's installation is 'installing', expected 'complete'. Install it again.")
+    halfway = said_there("driver_file", "The driver's installation is 'installing'; expected 'complete'. Install it again.")
     reboot = said_there("driver_version", "The running driver is 25.2.0, the installed one 25.5.0 (version.info). Reboot the host.")
     assert told(npu=changed(NPU, findings=[folder, chip, halfway, reboot])) == [
         ("npu_devices", "warn", folder["message"].rstrip(".")),
@@ -162,7 +162,7 @@ def test_what_the_host_itself_finds_wrong_with_its_driver_is_told_and_what_it_sa
 
 def test_host_without_the_drivers_own_nodes_or_files_is_refused():
     nodes = said_there("device_node", "/dev/hisi_hdc missing: containers can't use an NPU without.")
-    file = said_there("driver_file", "/etc/ascend_install.info is missing, expected the driver's file. Install it again.")
+    file = said_there("driver_file", "/etc/ascend_install.info is missing; expected the driver's file. Install it again.")
     lacking = changed(NPU, findings=[nodes, file], manager_devices=NPU["manager_devices"][:2], missing_files=["/etc/ascend_install.info"])
     assert [(check, result) for check, result, _text in told(npu=lacking)] == [("npu_devices", "fail"), ("driver_files", "fail")]
 

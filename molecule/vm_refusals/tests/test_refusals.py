@@ -174,7 +174,7 @@ def test_store_whose_disk_is_not_mounted_is_not_exported(told, machine):
     assert run.rc == 2
     assert (
         "atlas3: the disk of /data/models is not mounted, but was when /data/models was first exported (mountpoint in "
-        "/etc/exports.d/gpustack.exports:2): expected it mounted. Mount it: mount /data/models, or remove mountpoint there"
+        "/etc/exports.d/gpustack.exports:2); expected it mounted. Mount it: mount /data/models, or remove mountpoint there"
     ) in run.text
     assert store.check_output("ls -A /data/models; systemctl is-active nfs-server || true") == "inactive"
 
