@@ -38,8 +38,8 @@ def seen(host: str, hostvars: Any, live: list[str]) -> Seen:
     npus = setting(hostvars, host, "ascend_driver_check_npus", NO_HOST) or NO_HOST
     found = Seen(setting(hostvars, host, "gpustack_worker_name", host), addresses([host], hostvars)[0])
     found.unwell, found.unfit = npus.get("unwell"), npus.get("problems") or []
-    answers = [setting(hostvars, host, fact, NO_HOST) or NO_HOST for fact in ("__ascend_driver_check_npu_info", "__gpustack_store")]
-    found.cause = setting(hostvars, host, "__gpustack_cause_told", "")
+    answers = [setting(hostvars, host, fact, NO_HOST) or NO_HOST for fact in ("ascend_driver_check_npu_info", "gpustack_store_seen")]
+    found.cause = setting(hostvars, host, "gpustack_cause", "")
     silent = next((answer for answer in answers if answer.get("unreached") or answer.get("unreachable")), None)
     if silent:
         problem = connection_problem(str(silent.get("msg") or ""), bool(silent.get("password_given")))

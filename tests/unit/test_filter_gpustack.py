@@ -275,7 +275,7 @@ def test_columns_stand_below_one_another_also_where_names_are_chinese():
 
 
 def test_host_that_is_away_is_not_counted_and_its_line_says_why():
-    hostvars = {"atlas1": {}, "atlas2": {"__ascend_driver_check_npu_info": AWAY}, "atlas3": {"ansible_host": "10.0.0.3"}}
+    hostvars = {"atlas1": {}, "atlas2": {"ascend_driver_check_npu_info": AWAY}, "atlas3": {"ansible_host": "10.0.0.3"}}
     found = verified([worker("atlas1"), worker("atlas2")], hostvars, live=["atlas1", "atlas2"])
     assert found["lines"] == [
         "WORKER  ADDRESS   STATE  NPUS  UNWELL  NPU MEMORY  NOTE",
@@ -325,7 +325,7 @@ def test_check_judges_nothing():
 
 def test_expected_npus_are_those_found_else_those_that_should_be_there_and_none_of_hosts_not_to_wait_for():
     hostvars = {"a": {"ascend_driver_check_npus": {"count": 7}}, "b": {"gpustack_worker_name": "bee"}, "s": {}}
-    hostvars |= {"c": {"__gpustack_store": AWAY}, "d": {}, "e": {"ascend_driver_check_npus": ALARM}}
+    hostvars |= {"c": {"gpustack_store_seen": AWAY}, "d": {}, "e": {"ascend_driver_check_npus": ALARM}}
     workers = {"gpustack_worker": ["a", "b", "c", "d", "e"]}
     assert gpustack.expected_workers(list(hostvars), hostvars, workers, ["s", "a", "b", "c", "e"]) == {
         "a": 7,
@@ -340,6 +340,6 @@ def test_cause_that_a_worker_tells_takes_the_place_of_a_guess():
     problem = (
         "worker atlas1: state is not_ready (no heartbeat); expected ready. See docker logs, and compare its clock with the server's (date)"
     )
-    hostvars = {"atlas1": {"ascend_driver_check_npus": WELL, "__gpustack_cause_told": "the server refuses the token. Run workers."}}
+    hostvars = {"atlas1": {"ascend_driver_check_npus": WELL, "gpustack_cause": "the server refuses the token. Run workers."}}
     text = verified([worker("atlas1", "not_ready")], hostvars, [problem])["stats"]["problems"]
     assert text == ["atlas1: state is not_ready (no heartbeat); the server refuses the token. Run workers"]

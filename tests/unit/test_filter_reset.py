@@ -39,7 +39,9 @@ def of_host(directories: list[dict] | None = None, settings: dict | None = None,
 
 
 def report(hosts: dict[str, dict], **settings: Any) -> dict:
-    return reset.reset_report(list(hosts), {host: {"__gpustack_reset": found} for host, found in hosts.items()}, {**SETTINGS, **settings})
+    return reset.reset_report(
+        list(hosts), {host: {"gpustack_reset_plan": found} for host, found in hosts.items()}, {**SETTINGS, **settings}
+    )
 
 
 def test_all_hosts_are_told_together_with_the_command_that_goes_on():
