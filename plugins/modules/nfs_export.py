@@ -34,7 +34,7 @@ options:
   clients:
     description:
       - Whom to serve. Each gets an entry of its own, the same client is taken once.
-      - With none, the file is removed.
+      - With none, the file is removed, whatever has become of the directory and of C(exportfs).
     type: list
     elements: dict
     required: true
@@ -285,7 +285,8 @@ def guard(path: str, former: list[nfs_exports.Entry], verdict: nfs_rules.Verdict
 def plan(params: dict[str, Any], host: Host, places: Places, check: bool) -> Plan:
     path, squash = exported_path(params["path"]), params["squash"]
     clients, problems = read_clients(params, host)
-    problems = path_problems(host, path, check) + problems
+    # What is exported no more may be gone, or on a disk that is.
+    problems = (path_problems(host, path, check) if clients else []) + problems
     own = read(places.own)
     found = tables(places)
     entries = [entry for table in found for entry in table.entries]
@@ -295,7 +296,7 @@ def plan(params: dict[str, Any], host: Host, places: Places, check: bool) -> Pla
     verdict = nfs_rules.judge(path, clients, by_hand, squash)
     former = nfs_rules.by_real_path(own_entries, real, path)
     mountpoint, unmounted = guard(path, former, verdict, is_mount_point(files.read_text(places.mountinfo), real[path]))
-    problems += verdict.problems + unmounted
+    problems += verdict.problems + (unmounted if clients else [])
     stopped = [f"{table.stopped}: exportfs reads that file no further. Correct that line." for table in found if table.stopped]
     notes = stopped + verdict.notes
     if problems:
@@ -322,6 +323,8 @@ def failure(result: Result, planned: Plan, host: Host, places: Places) -> str | 
     """Why the directory is not exported as planned. exportfs returns 1 also for what is wrong with other entries, and
     for a missing /etc/exports, so that its table tells, not its return code."""
     if result.rc == RC_NOT_FOUND:
+        if planned.text is None:
+            return None
         return "the command exportfs is not there; expected an NFS server. Install its package, nfs-utils (nfs-kernel-server on Debian)."
     if result.timed_out:
         return (
@@ -354,7 +357,7 @@ def apply(planned: Plan, host: Host, places: Places) -> list[str]:
         if changed and result.rc != RC_NOT_FOUND and not result.timed_out:
             exportfs(host)
         raise RefusalError([problem], planned.notes)
-    if result.rc != 0:
+    if result.rc not in (0, RC_NOT_FOUND):
         return [f"exportfs -ra exports {planned.path}, and reports: {nfs_exports.complaints(result.stderr)}."]
     return [f"exportfs -ra says: {line}" for line in nfs_exports.messages_about(result.stderr, _paths(planned))]
 

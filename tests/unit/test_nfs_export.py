@@ -188,6 +188,30 @@ def test_without_clients_the_file_goes(server: Server) -> None:
     assert len(server.ran) == 2
 
 
+def test_an_export_can_be_taken_away_when_its_directory_and_its_disk_are_gone(server: Server) -> None:
+    server.mounts(DISK)
+    server.export("172.16.33.107")
+    server.mounts(SYSTEM_DISK)
+    os.rmdir(server.path)
+    assert server.export()["changed"] and not server.own.exists()
+    assert not server.export()["changed"]
+
+
+def test_a_check_of_taking_the_export_away_shows_it_and_leaves_it(server: Server) -> None:
+    server.export("172.16.33.107")
+    before = server.own.read_text()
+    found = server.export(check=True)
+    assert (found["changed"], found["diff"]["before"], found["diff"]["after"]) == (True, before, "")
+    assert server.own.read_text() == before
+
+
+def test_an_export_is_taken_away_where_the_nfs_server_was_removed(server: Server) -> None:
+    server.export("172.16.33.107")
+    server.answers = [Result(127)]
+    found = server.export()
+    assert (found["changed"], found["notes"], server.own.exists()) == (True, [], False)
+
+
 def test_a_client_that_left_the_cluster_is_taken_out(server: Server) -> None:
     server.export("172.16.33.107", "172.16.33.108")
     assert server.export("172.16.33.108")["changed"] is True
@@ -320,7 +344,13 @@ def test_a_directory_that_does_not_answer_holds_nothing_up(server: Server) -> No
     def runner(argv: list[str], timeout: float) -> Result:
         return Result(-9, timed_out=True) if argv[0] in ("stat", "readlink") else server(argv, timeout)
 
-    parameters = {"path": server.path, "clients": [], "squash": "no_root_squash", "allow_names": True, "timeout": 30}
+    parameters = {
+        "path": server.path,
+        "clients": [{"client": "172.16.33.107", "access": "rw"}],
+        "squash": "no_root_squash",
+        "allow_names": True,
+        "timeout": 30,
+    }
     with pytest.raises(nfs_export.RefusalError) as refusal:
         nfs_export.export(parameters, runner, server.places, False)
     assert refusal.value.problems == [
