@@ -164,7 +164,7 @@ def _pending(live: list[str], want: dict) -> list[str]:
 def stores(hosts: Iterable[str], hostvars: Any, server: dict) -> dict:
     """The stores of all hosts together: `id` and `hosts` (those of the store that most see; of as many on both sides, the server's),
     `ids` (host to what it knows its store by), `writer` (who is to give the store an id, empty when it has one or nobody can)."""
-    read = {host: (hostvars[host].get("__gpustack_store") or {}).get("store") or {} for host in hosts}
+    read = {host: (hostvars[host].get("gpustack_store_seen") or {}).get("store") or {} for host in hosts}
     seen = {host: store for host, store in read.items() if store.get("answers") and store.get("exists")}
     of_server = (server or {}).get("store") or {}
     ids = {"the server": _known_by(of_server)} if of_server.get("answers") and of_server.get("exists") else {}
@@ -197,7 +197,7 @@ def other_store(found: dict, host: str) -> str:
 
 def dead_stores(hosts: Iterable[str], hostvars: Any) -> list[str]:
     """A sentence for each host whose store does not answer."""
-    read = {host: (hostvars[host].get("__gpustack_store") or {}).get("store") or {"answers": True} for host in hosts}
+    read = {host: (hostvars[host].get("gpustack_store_seen") or {}).get("store") or {"answers": True} for host in hosts}
     return [
         f"{host}: {dead_store(store['path'], store['source'], store['error'])}. {DEAD_STORE_REMEDY}"
         for host, store in read.items()

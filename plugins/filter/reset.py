@@ -16,7 +16,9 @@ def reset_of_host(host: dict, directories: list[dict], settings: dict) -> dict:
 
 def reset_report(hosts: list[str], hostvars: Any, settings: dict) -> dict:
     """What goes and what stays, in lines for all hosts together, and the command that goes on."""
-    return reset.report({host: hostvars[host]["__gpustack_reset"] for host in hosts if "__gpustack_reset" in hostvars[host]}, settings)
+    return reset.report(
+        {host: hostvars[host]["gpustack_reset_plan"] for host in hosts if "gpustack_reset_plan" in hostvars[host]}, settings
+    )
 
 
 class FilterModule:

@@ -94,16 +94,16 @@ def read(path: str) -> dict[str, list[str]]:
             index = member(archive, "index.json")
         if manifest is None:
             raise ArchiveError(
-                f"{path} has no manifest.json: expected an archive made by docker save. Make it anew: docker save -o FILE IMAGE."
+                f"{path} has no manifest.json; expected an archive made by docker save. Make it anew: docker save -o FILE IMAGE."
             )
         return images(manifest, index)
     except FileNotFoundError as error:
         raise ArchiveError(
-            f"{path} does not exist: expected an archive made by docker save. Put it there, or correct the variable that names it."
+            f"{path} does not exist; expected an archive made by docker save. Put it there, or correct the variable that names it."
         ) from error
     except (OSError, EOFError, tarfile.TarError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArchiveError(
-            f"{path} can't be read ({error}): expected an archive made by docker save. It may be cut off; copy it again."
+            f"{path} can't be read ({error}); expected an archive made by docker save. It may be cut off; copy it again."
         ) from error
 
 

@@ -111,7 +111,7 @@ def read(path: str) -> str | None:
         return None
     except IsADirectoryError as error:
         raise config_file.ConfigError(
-            f"{path} is a directory: expected a file (Docker makes a directory when a container mounts a file"
+            f"{path} is a directory; expected a file (Docker makes a directory when a container mounts a file"
             f" that isn't there). Remove it: rmdir {path}."
         ) from error
 

@@ -124,14 +124,14 @@ def main() -> None:
     )
     parameters = module.params
     if not parameters["path"].startswith("/") or not re.fullmatch(r"0?[0-7]{3}", parameters["mode"]):
-        module.fail_json(msg=f"path is {parameters['path']}, mode {parameters['mode']}: expected an absolute path and a mode such as 0755.")
+        module.fail_json(msg=f"path is {parameters['path']}, mode {parameters['mode']}; expected an absolute path and a mode such as 0755.")
     if parameters["state"] == "present":
         result = present(run, parameters, module.check_mode)
     else:
         result = remove(run, parameters, files.read_text("/proc/self/mountinfo"), module.check_mode)
     error = result.pop("error")
     if error:
-        module.fail_json(msg=f"{error}: expected to run as root on a file system that answers. Mend that, and run this again.", **result)
+        module.fail_json(msg=f"{error}; expected to run as root on a file system that answers. Mend that, and run this again.", **result)
     module.exit_json(**result)
 
 

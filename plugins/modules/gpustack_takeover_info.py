@@ -334,7 +334,7 @@ def main() -> None:
         result = examine(container, desired, runner, parameters["timeout"], parameters["version_timeout"])
     except docker_cli.DockerError as error:
         module.fail_json(
-            msg=f"Docker does not tell of the container {parameters['container']} ({error}): expected it to answer. See"
+            msg=f"Docker does not tell of the container {parameters['container']} ({error}); expected it to answer. See"
             " systemctl status docker, and run this again."
         )
     module.exit_json(changed=False, **result)

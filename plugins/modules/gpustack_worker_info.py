@@ -95,7 +95,7 @@ problems:
   type: list
   elements: str
   sample:
-    - "worker atlas3: GPUStack sees 7 NPUs (0, 1, 2, 4, 5, 6, 7): expected 8 NPUs. Compare npu-smi info on 172.16.33.108
+    - "worker atlas3: GPUStack sees 7 NPUs (0, 1, 2, 4, 5, 6, 7); expected 8 NPUs. Compare npu-smi info on 172.16.33.108
       with the same in its GPUStack container"
 version:
   description: The server's version.
@@ -227,7 +227,7 @@ def npu_counts(expected: Mapping[str, Any]) -> dict[str, int | None]:
             counts[str(name)] = None
             continue
         if isinstance(count, bool) or not str(count).isdigit():
-            raise ValueError(f"expected[{name!r}] is {count!r}: expected a number of NPUs. Correct it.")
+            raise ValueError(f"expected[{name!r}] is {count!r}; expected a number of NPUs. Correct it.")
         counts[str(name)] = int(count)
     return counts
 

@@ -34,7 +34,7 @@ options:
   clients:
     description:
       - Whom to serve. Each gets an entry of its own, the same client is taken once.
-      - With none, the file is removed.
+      - With none, the file is removed, whatever has become of the directory and of C(exportfs).
     type: list
     elements: dict
     required: true
@@ -120,7 +120,7 @@ problems:
   type: list
   elements: str
   sample:
-    - "/etc/exports:3 exports /data/models to 172.16.33.0/24 with rw,sync,root_squash: expected
+    - "/etc/exports:3 exports /data/models to 172.16.33.0/24 with rw,sync,root_squash; expected
       rw,sync,no_root_squash,no_subtree_check for 172.16.33.107. Remove that entry, or change it to
       172.16.33.0/24(rw,sync,no_root_squash,no_subtree_check)."
 """
@@ -233,7 +233,7 @@ def exported_path(given: str) -> str:
     """Raises RefusalError for what exports files can't hold."""
     if not given.startswith("/") or re.search(r"[\x00-\x1f\x7f\\]", given):
         raise RefusalError(
-            [f"path {given!r} can't be exported: expected an absolute one without backslashes and control characters. Correct it."]
+            [f"path {given!r} can't be exported; expected an absolute one without backslashes and control characters. Correct it."]
         )
     return "/" + os.path.normpath(given).lstrip("/")
 
@@ -241,13 +241,13 @@ def exported_path(given: str) -> str:
 def path_problems(host: Host, path: str, check: bool) -> list[str]:
     result = host.runner(["stat", "-L", "-c", "%F", "--", path], host.timeout)
     if result.timed_out:
-        return [f"{path} does not answer within {host.timeout:g} s: expected a directory on a disk. See what is mounted there: findmnt."]
+        return [f"{path} does not answer within {host.timeout:g} s; expected a directory on a disk. See what is mounted there: findmnt."]
     if "No such file" in result.stderr:
-        return [] if check else [f"{path} is not there: expected the directory to export. Make it: mkdir -p '{path}'."]
+        return [] if check else [f"{path} is not there; expected the directory to export. Make it: mkdir -p '{path}'."]
     if result.rc != 0:
-        return [f"{path} can't be examined ({first_line(result.stderr)}): expected a directory. Look at it: stat '{path}'."]
+        return [f"{path} can't be examined ({first_line(result.stderr)}); expected a directory. Look at it: stat '{path}'."]
     kind = result.stdout.strip()
-    return [] if kind == "directory" else [f"{path} is a {kind}: expected a directory. Move it away, or export another path."]
+    return [] if kind == "directory" else [f"{path} is a {kind}; expected a directory. Move it away, or export another path."]
 
 
 def is_mount_point(mountinfo: str, path: str) -> bool:
@@ -276,7 +276,7 @@ def guard(path: str, former: list[nfs_exports.Entry], verdict: nfs_rules.Verdict
     guarded = [entry.where for entry in entries if entry.options.mountpoint]
     if guarded and not mounted:
         return True, [
-            f"the disk of {path} is not mounted, but was when {path} was first exported (mountpoint in {guarded[0]}): expected it"
+            f"the disk of {path} is not mounted, but was when {path} was first exported (mountpoint in {guarded[0]}); expected it"
             f" mounted. Mount it: mount {path}, or remove mountpoint there to export the directory without the disk."
         ]
     return any(entry.options.mountpoint for entry in former) if former else mounted, []
@@ -285,7 +285,8 @@ def guard(path: str, former: list[nfs_exports.Entry], verdict: nfs_rules.Verdict
 def plan(params: dict[str, Any], host: Host, places: Places, check: bool) -> Plan:
     path, squash = exported_path(params["path"]), params["squash"]
     clients, problems = read_clients(params, host)
-    problems = path_problems(host, path, check) + problems
+    # What is exported no more may be gone, or on a disk that is.
+    problems = (path_problems(host, path, check) if clients else []) + problems
     own = read(places.own)
     found = tables(places)
     entries = [entry for table in found for entry in table.entries]
@@ -295,7 +296,7 @@ def plan(params: dict[str, Any], host: Host, places: Places, check: bool) -> Pla
     verdict = nfs_rules.judge(path, clients, by_hand, squash)
     former = nfs_rules.by_real_path(own_entries, real, path)
     mountpoint, unmounted = guard(path, former, verdict, is_mount_point(files.read_text(places.mountinfo), real[path]))
-    problems += verdict.problems + unmounted
+    problems += verdict.problems + (unmounted if clients else [])
     stopped = [f"{table.stopped}: exportfs reads that file no further. Correct that line." for table in found if table.stopped]
     notes = stopped + verdict.notes
     if problems:
@@ -322,10 +323,12 @@ def failure(result: Result, planned: Plan, host: Host, places: Places) -> str | 
     """Why the directory is not exported as planned. exportfs returns 1 also for what is wrong with other entries, and
     for a missing /etc/exports, so that its table tells, not its return code."""
     if result.rc == RC_NOT_FOUND:
-        return "the command exportfs is not there: expected an NFS server. Install its package, nfs-utils (nfs-kernel-server on Debian)."
+        if planned.text is None:
+            return None
+        return "the command exportfs is not there; expected an NFS server. Install its package, nfs-utils (nfs-kernel-server on Debian)."
     if result.timed_out:
         return (
-            f"exportfs -ra did not end within {host.timeout:g} s: expected an answer. Look for host names in the exports files"
+            f"exportfs -ra did not end within {host.timeout:g} s; expected an answer. Look for host names in the exports files"
             " that can't be resolved, or raise timeout."
         )
     if result.rc != RC_NOT_EXECUTABLE and not nfs_exports.refusals(result.stderr, _paths(planned)):
@@ -333,7 +336,7 @@ def failure(result: Result, planned: Plan, host: Host, places: Places) -> str | 
         if not missing:
             return None
     said = nfs_exports.complaints(result.stderr) or f"nothing (return code {result.rc})"
-    return f"exportfs -ra did not export {planned.path} as {places.own} has it: expected it in {places.etab}. It says: {said}."
+    return f"exportfs -ra did not export {planned.path} as {places.own} has it; expected it in {places.etab}. It says: {said}."
 
 
 def _paths(planned: Plan) -> list[str]:
@@ -354,7 +357,7 @@ def apply(planned: Plan, host: Host, places: Places) -> list[str]:
         if changed and result.rc != RC_NOT_FOUND and not result.timed_out:
             exportfs(host)
         raise RefusalError([problem], planned.notes)
-    if result.rc != 0:
+    if result.rc not in (0, RC_NOT_FOUND):
         return [f"exportfs -ra exports {planned.path}, and reports: {nfs_exports.complaints(result.stderr)}."]
     return [f"exportfs -ra says: {line}" for line in nfs_exports.messages_about(result.stderr, _paths(planned))]
 

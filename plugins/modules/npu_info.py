@@ -85,7 +85,7 @@ problems:
   returned: always
   type: list
   elements: str
-  sample: ["NPU 5 health is Alarm, expected OK. See what is wrong with: npu-smi info -t health -i 5 -c 0."]
+  sample: ["NPU 5 health is Alarm; expected OK. See what is wrong with: npu-smi info -t health -i 5 -c 0."]
 findings:
   description: The problems in the same order, for programs.
   returned: always
@@ -106,7 +106,7 @@ findings:
     message:
       description: The sentence in RV(problems).
       type: str
-      sample: "NPU 5 health is Alarm, expected OK. See what is wrong with: npu-smi info -t health -i 5 -c 0."
+      sample: "NPU 5 health is Alarm; expected OK. See what is wrong with: npu-smi info -t health -i 5 -c 0."
     npu_id:
       description: The NPU that it is about, V(null) where it is about none or several.
       type: int
@@ -459,7 +459,7 @@ def main() -> None:
     )
     params = module.params
     if params["timeout"] <= 0:
-        module.fail_json(msg=f"timeout is {params['timeout']}: expected a number of seconds above 0.")
+        module.fail_json(msg=f"timeout is {params['timeout']}; expected a number of seconds above 0.")
     request = Request(params["npu_smi"], params["gather"], params["timeout"], params["driver_files"])
     libraries = library_path()
     runner = functools.partial(run, env={"LD_LIBRARY_PATH": libraries} if libraries else None)

@@ -83,7 +83,9 @@ def _store(host: dict, settings: dict) -> list[Thing]:
     if settings["store_type"] != "nfs":
         return []
     if settings["exports"]:
-        return [(f"the models in {path}, and their export", "rm /etc/exports.d/gpustack.exports && exportfs -ra")]
+        # From all hosts at once, since none may have it mounted.
+        command = command_line.playbook("storage", settings["inventory"], "", {"nfs_client_state": "absent", "nfs_server_state": "absent"})
+        return [(f"the export of {path}", command), (f"the models in {path}", "")]
     if store and store["is_mount"]:
         return [(f"the mount {path}", playbook("storage", settings, nfs_client_state="absent"))]
     return []

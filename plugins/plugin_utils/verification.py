@@ -38,8 +38,8 @@ def seen(host: str, hostvars: Any, live: list[str]) -> Seen:
     npus = setting(hostvars, host, "ascend_driver_check_npus", NO_HOST) or NO_HOST
     found = Seen(setting(hostvars, host, "gpustack_worker_name", host), addresses([host], hostvars)[0])
     found.unwell, found.unfit = npus.get("unwell"), npus.get("problems") or []
-    answers = [setting(hostvars, host, fact, NO_HOST) or NO_HOST for fact in ("__ascend_driver_check_npu_info", "__gpustack_store")]
-    found.cause = setting(hostvars, host, "__gpustack_cause_told", "")
+    answers = [setting(hostvars, host, fact, NO_HOST) or NO_HOST for fact in ("ascend_driver_check_npu_info", "gpustack_store_seen")]
+    found.cause = setting(hostvars, host, "gpustack_cause", "")
     silent = next((answer for answer in answers if answer.get("unreached") or answer.get("unreachable")), None)
     if silent:
         problem = connection_problem(str(silent.get("msg") or ""), bool(silent.get("password_given")))
@@ -92,7 +92,7 @@ def loss_findings(lost: list[str], hosts: dict[str, Seen], server: str) -> list[
 
 def _with_cause(problem: str, cause: str) -> str:
     """What GPUStack says of a worker; a remedy that is a guess gives way to the cause that is known."""
-    return f"{problem.split(': expected', 1)[0]}; {cause}" if cause else problem
+    return f"{problem.split('; expected', 1)[0]}; {cause}" if cause else problem
 
 
 def _unready(known: Seen, worker: dict | None) -> list[Finding]:

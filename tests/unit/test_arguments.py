@@ -132,8 +132,8 @@ def test_what_argparse_takes_is_taken(words, values):
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["--bootstrap-password", "-tricky"], "argument --bootstrap-password: expected one argument"),
-        (["--token"], "argument --token: expected one argument"),
+        (["--bootstrap-password", "-tricky"], "argument --bootstrap-password; expected one argument"),
+        (["--token"], "argument --token; expected one argument"),
         (["--debug=true"], "argument --debug: ignored explicit argument 'true'"),
         (["-dx"], "argument -d: ignored explicit argument 'x'"),
         (["-x"], "unrecognized arguments: -x"),

@@ -276,7 +276,7 @@ def test_columns_stand_below_one_another_also_where_names_are_chinese():
 
 
 def test_host_that_is_away_is_not_counted_and_its_line_says_why():
-    hostvars = {"atlas1": {}, "atlas2": {"__ascend_driver_check_npu_info": AWAY}, "atlas3": {"ansible_host": "10.0.0.3"}}
+    hostvars = {"atlas1": {}, "atlas2": {"ascend_driver_check_npu_info": AWAY}, "atlas3": {"ansible_host": "10.0.0.3"}}
     found = verified([worker("atlas1"), worker("atlas2")], hostvars, live=["atlas1", "atlas2"])
     assert found["lines"] == [
         "WORKER  ADDRESS   STATE  NPUS  UNWELL  NPU MEMORY  NOTE",
@@ -302,10 +302,10 @@ def test_npu_in_alarm_is_named_and_the_other_seven_are_not():
 
 
 def test_each_problem_is_its_hosts_and_that_of_the_server_the_servers():
-    problems = ["worker bee: not registered: expected ready with 8 NPUs", "GPUStack stopped answering: refused"]
+    problems = ["worker bee: not registered; expected ready with 8 NPUs", "GPUStack stopped answering: refused"]
     found = verified([worker("atlas1")], {"atlas1": {}, "atlas2": {"gpustack_worker_name": "bee"}}, problems)
     assert found["told"] == {"atlas2": "Told above: worker", "atlas1": "Told above: server"}
-    assert "FAIL [worker] atlas2: not registered: expected ready with 8 NPUs." in found["lines"]
+    assert "FAIL [worker] atlas2: not registered; expected ready with 8 NPUs." in found["lines"]
     silent = verified(None, {"atlas1": {}, "atlas2": {}})
     assert silent["lines"][1:] == ["FAIL [server] atlas1: GPUStack could not be asked for its workers: refused."]
     assert not silent["stats"]["ok"]
@@ -326,7 +326,7 @@ def test_check_judges_nothing():
 
 def test_expected_npus_are_those_found_else_those_that_should_be_there_and_none_of_hosts_not_to_wait_for():
     hostvars = {"a": {"ascend_driver_check_npus": {"count": 7}}, "b": {"gpustack_worker_name": "bee"}, "s": {}}
-    hostvars |= {"c": {"__gpustack_store": AWAY}, "d": {}, "e": {"ascend_driver_check_npus": ALARM}}
+    hostvars |= {"c": {"gpustack_store_seen": AWAY}, "d": {}, "e": {"ascend_driver_check_npus": ALARM}}
     workers = {"gpustack_worker": ["a", "b", "c", "d", "e"]}
     assert gpustack.expected_workers(list(hostvars), hostvars, workers, ["s", "a", "b", "c", "e"]) == {
         "a": 7,
@@ -339,8 +339,8 @@ def test_expected_npus_are_those_found_else_those_that_should_be_there_and_none_
 
 def test_cause_that_a_worker_tells_takes_the_place_of_a_guess():
     problem = (
-        "worker atlas1: state is not_ready (no heartbeat): expected ready. See docker logs, and compare its clock with the server's (date)"
+        "worker atlas1: state is not_ready (no heartbeat); expected ready. See docker logs, and compare its clock with the server's (date)"
     )
-    hostvars = {"atlas1": {"ascend_driver_check_npus": WELL, "__gpustack_cause_told": "the server refuses the token. Run workers."}}
+    hostvars = {"atlas1": {"ascend_driver_check_npus": WELL, "gpustack_cause": "the server refuses the token. Run workers."}}
     text = verified([worker("atlas1", "not_ready")], hostvars, [problem])["stats"]["problems"]
     assert text == ["atlas1: state is not_ready (no heartbeat); the server refuses the token. Run workers"]

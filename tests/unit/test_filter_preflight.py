@@ -149,9 +149,9 @@ def said_there(kind: str, message: str, npu_id: int | None = None) -> dict:
 
 
 def test_what_the_host_itself_finds_wrong_with_its_driver_is_told_and_what_it_says_of_one_npu_only_with_that():
-    folder = said_there("device_node", "/dev/davinci8 is no device node, expected a character device. Remove it.")
+    folder = said_there("device_node", "/dev/davinci8 is no device node; expected a character device. Remove it.")
     chip = said_there("device_node", "NPU 3 has no device node: /dev/davinci3 does not exist.", 3)
-    halfway = said_there("driver_file", "The driver's installation is 'installing', expected 'complete'. Install it again.")
+    halfway = said_there("driver_file", "The driver's installation is 'installing'; expected 'complete'. Install it again.")
     reboot = said_there("driver_version", "The running driver is 25.2.0, the installed one 25.5.0 (version.info). Reboot the host.")
     assert told(npu=changed(NPU, findings=[folder, chip, halfway, reboot])) == [
         ("npu_devices", "warn", folder["message"].rstrip(".")),
@@ -162,7 +162,7 @@ def test_what_the_host_itself_finds_wrong_with_its_driver_is_told_and_what_it_sa
 
 def test_host_without_the_drivers_own_nodes_or_files_is_refused():
     nodes = said_there("device_node", "/dev/hisi_hdc missing: containers can't use an NPU without.")
-    file = said_there("driver_file", "/etc/ascend_install.info is missing, expected the driver's file. Install it again.")
+    file = said_there("driver_file", "/etc/ascend_install.info is missing; expected the driver's file. Install it again.")
     lacking = changed(NPU, findings=[nodes, file], manager_devices=NPU["manager_devices"][:2], missing_files=["/etc/ascend_install.info"])
     assert [(check, result) for check, result, _text in told(npu=lacking)] == [("npu_devices", "fail"), ("driver_files", "fail")]
 
@@ -350,7 +350,7 @@ def test_silent_hccn_tool_is_one_finding(network):
 
 
 def with_npus(driver: str = "25.2.0", **changes) -> dict:
-    return {"__ascend_driver_check_npu_info": {**NPU, "driver_version": driver, **changes}}
+    return {"ascend_driver_check_npu_info": {**NPU, "driver_version": driver, **changes}}
 
 
 def test_other_driver_than_on_most_workers_is_a_warning_and_a_failure_where_hosts_work_together():
@@ -361,7 +361,7 @@ def test_other_driver_than_on_most_workers_is_a_warning_and_a_failure_where_host
         "Bring all workers to one driver version."
     )
     assert not found["stop"]
-    hosts = {name: {"__ascend_driver_check_npu_info": {**each["__ascend_driver_check_npu_info"]}} for name, each in hosts.items()}
+    hosts = {name: {"ascend_driver_check_npu_info": {**each["ascend_driver_check_npu_info"]}} for name, each in hosts.items()}
     assert summary(dict.fromkeys(hosts, []), settings={"multi_node": True}, **hosts)["stop"]
 
 
@@ -527,20 +527,20 @@ def test_stack_of_vllm_needs_its_ports_and_npus_for_itself():
         ("ports", "fail", "port 8001 is taken by python3 (pid 7); the stack of vLLM needs it"),
         ("npu_holders", "fail", "the container gpustack holds NPU 0, 1; an NPU serves one container"),
     ]
-    kept = {"__docker_swarm_problems": ["its settings are broken."], "__vllm_stack_problems": ["two services have port 8001."]}
+    kept = {"docker_swarm_problems": ["its settings are broken."], "vllm_stack_problems": ["two services have port 8001."]}
     found = summary({"atlas1": []}, {"docker_swarm_manager": ["atlas1"]}, {"cluster": "swarm"}, atlas1=kept)
     assert found["report"][1:] == [
         "FAIL [docker_settings] atlas1: its settings are broken.",
         "FAIL [services] atlas1: two services have port 8001.",
         "The first manager is among them (atlas1): nothing can go on without it.",
     ]
-    del kept["__docker_swarm_problems"]
+    del kept["docker_swarm_problems"]
     found = summary({"atlas1": [], "atlas2": []}, {"docker_swarm_manager": ["atlas1"]}, {"cluster": "swarm"}, atlas1=kept)
     assert found["report"][1:] == ["FAIL [services] atlas1: two services have port 8001."]
 
 
 def test_shared_hostname_is_only_a_warning_and_can_be_skipped():
-    seen = {"__ascend_driver_check_host": {"hostname": "localhost.localdomain"}}
+    seen = {"ascend_driver_check_host": {"hostname": "localhost.localdomain"}}
     found = summary({"atlas1": [], "atlas2": []}, atlas1=seen, atlas2=seen)
     assert found["report"][1:] == [
         "WARN [hostname] atlas1, atlas2: the hostname localhost.localdomain is shared by atlas1, atlas2. "
@@ -551,7 +551,7 @@ def test_shared_hostname_is_only_a_warning_and_can_be_skipped():
 
 
 def test_findings_of_a_hand_made_container_join_the_others():
-    found = summary({"atlas1": []}, atlas1={"__gpustack_takeover_problems": ["--debug would be lost."]})
+    found = summary({"atlas1": []}, atlas1={"gpustack_takeover_problems": ["--debug would be lost."]})
     assert told_of_inventory(found) == ["FAIL [takeover] atlas1: --debug would be lost."]
 
 
@@ -590,7 +590,7 @@ def test_hosts_probe_the_nfs_ports_of_the_host_that_exports_the_store():
 
 
 def probed(*probes: tuple[str, int, str]) -> dict:
-    return {"__ascend_driver_check_host": {"probes": [{"host": host, "port": port, "result": result} for host, port, result in probes]}}
+    return {"ascend_driver_check_host": {"probes": [{"host": host, "port": port, "result": result} for host, port, result in probes]}}
 
 
 def test_closed_ports_are_a_finding_of_the_workers_which_can_be_left_out():
@@ -648,7 +648,7 @@ def test_store_that_is_yet_to_be_mounted_is_no_finding():
 
 
 def test_what_stands_against_mount_and_export_joins_the_others():
-    found = summary({"atlas1": []}, atlas1={"__nfs_client_problems": ["/data/models holds old."], "__nfs_server_problems": ["async."]})
+    found = summary({"atlas1": []}, atlas1={"nfs_client_problems": ["/data/models holds old."], "nfs_server_problems": ["async."]})
     assert told_of_inventory(found) == ["FAIL [exports] atlas1: async.", "FAIL [mount] atlas1: /data/models holds old."]
 
 
@@ -670,7 +670,7 @@ def test_data_on_the_store_is_refused_with_where_a_link_leads():
 
 def with_identity(uuid: str | None, path: str = "/srv/gpustack", container: dict | None = None, on_store: bool = False) -> dict:
     data = {"name": path, "path": path, "on_store": on_store, "worker_uuid": uuid}
-    return {"__ascend_driver_check_host": {"data": data, "container": container}}
+    return {"ascend_driver_check_host": {"data": data, "container": container}}
 
 
 def test_cloned_host_is_named_with_its_twin_and_the_way_out():

@@ -39,7 +39,9 @@ def of_host(directories: list[dict] | None = None, settings: dict | None = None,
 
 
 def report(hosts: dict[str, dict], **settings: Any) -> dict:
-    return reset.reset_report(list(hosts), {host: {"__gpustack_reset": found} for host, found in hosts.items()}, {**SETTINGS, **settings})
+    return reset.reset_report(
+        list(hosts), {host: {"gpustack_reset_plan": found} for host, found in hosts.items()}, {**SETTINGS, **settings}
+    )
 
 
 def test_all_hosts_are_told_together_with_the_command_that_goes_on():
@@ -102,10 +104,10 @@ def test_state_of_the_firewall_is_named_where_the_collection_set_it(settings, fi
     assert [command for what, command in stays if "firewalld" in what] == ([thing] if thing else [])
 
 
-def test_store_host_keeps_models_and_export():
-    assert of_host(settings={"exports": True})["stays"][-1] == [
-        "the models in /data/models, and their export",
-        "rm /etc/exports.d/gpustack.exports && exportfs -ra",
+def test_store_host_keeps_its_models_and_is_told_how_the_export_goes_from_all_hosts_at_once():
+    assert of_host(settings={"exports": True, "limit": "atlas1"})["stays"][-2:] == [
+        ["the export of /data/models", f"{PLAYBOOK}.storage -e nfs_client_state=absent -e nfs_server_state=absent"],
+        ["the models in /data/models", ""],
     ]
 
 

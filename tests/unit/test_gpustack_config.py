@@ -114,7 +114,7 @@ def test_a_token_that_can_not_be_read_is_not_lost_silently(text: str) -> None:
     with pytest.raises(config_file.ConfigError) as caught:
         plan(text, {}, keep=["token"])
     assert str(caught.value) == (
-        "token is to be kept, but its value in the present file can't be read: expected the form 'token: value' on one"
+        "token is to be kept, but its value in the present file can't be read; expected the form 'token: value' on one"
         " line. Put it into that form, or give token in secrets."
     )
 
@@ -176,13 +176,13 @@ def test_the_diff_shows_settings_and_hides_secrets() -> None:
 
 
 def test_one_setting_in_both_places_is_refused() -> None:
-    with pytest.raises(config_file.ConfigError, match=r"\Atoken is given in both config and secrets: "):
+    with pytest.raises(config_file.ConfigError, match=r"\Atoken is given in both config and secrets; "):
         plan(None, {"token": "a"}, {"token": "b"})
 
 
 @pytest.mark.parametrize("key", ["two words", "", "a\nb", "a: b", "#a", "7"])
 def test_a_name_that_would_break_the_file_is_refused(key: str) -> None:
-    with pytest.raises(config_file.ConfigError, match="is no name of a GPUStack setting: "):
+    with pytest.raises(config_file.ConfigError, match="is no name of a GPUStack setting; "):
         plan(None, {key: 1})
 
 
@@ -289,6 +289,6 @@ def test_a_directory_that_docker_made_in_the_file_s_place_is_named(tmp_path: pat
     path = tmp_path / "config.yaml"
     path.mkdir()
     assert run_module(path=str(path), config={})["msg"] == (
-        f"{path} is a directory: expected a file (Docker makes a directory when a container mounts a file that isn't"
+        f"{path} is a directory; expected a file (Docker makes a directory when a container mounts a file that isn't"
         f" there). Remove it: rmdir {path}."
     )

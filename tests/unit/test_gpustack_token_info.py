@@ -113,7 +113,7 @@ def test_a_value_that_begins_with_a_dash_is_no_token() -> None:
     docker = Docker({"/var/lib/gpustack/token": TOKEN}, ["--bootstrap-password", "-tricky"], status="restarting", exit_code=2)
     assert refusal(docker, wait=60) == (
         "arguments_refused",
-        "GPUStack refuses the arguments of the container gpustack (argument --bootstrap-password: expected one argument): expected ones"
+        "GPUStack refuses the arguments of the container gpustack (argument --bootstrap-password; expected one argument); expected ones"
         " that it can read; correct them, a value that begins with a dash as --option=VALUE",
     )
     assert docker.time == 0
@@ -185,7 +185,7 @@ def test_the_token_of_a_starting_server_is_waited_for() -> None:
 def test_docker_missing() -> None:
     assert refusal(lambda argv, timeout: Result(127, "", "[Errno 2] No such file or directory: 'docker'"), wait=60) == (
         "docker_missing",
-        "the command docker is not on this host: expected it where the GPUStack server runs;"
+        "the command docker is not on this host; expected it where the GPUStack server runs;"
         " install Docker, or run this on the server's host",
     )
 
@@ -215,7 +215,7 @@ def test_docker_missing() -> None:
 def test_docker_daemon_not_answering(answer: Result, finding: str) -> None:
     assert refusal(lambda argv, timeout: answer) == (
         "docker_unreachable",
-        f"the Docker daemon does not answer ({finding}): expected it to run and this user to be allowed to ask it;"
+        f"the Docker daemon does not answer ({finding}); expected it to run and this user to be allowed to ask it;"
         " see systemctl status docker",
     )
 
@@ -234,7 +234,7 @@ def test_docker_that_answers_garbage_gives_one_clear_error(stdout: str) -> None:
 def test_container_missing_fails_at_once(stderr: str) -> None:
     assert refusal(lambda argv, timeout: Result(1, "[]\n", stderr), wait=60) == (
         "container_missing",
-        "there is no container gpustack on this host: expected the GPUStack server's;"
+        "there is no container gpustack on this host; expected the GPUStack server's;"
         " start it, or name the one that is there (docker ps -a)",
     )
 
@@ -252,7 +252,7 @@ def test_container_not_running(status: str, exit_code: int, finding: str, waited
     docker = Docker(status=status, exit_code=exit_code)
     assert refusal(docker, wait=30) == (
         "container_not_running",
-        f"the container gpustack is not running ({finding}): expected running;"
+        f"the container gpustack is not running ({finding}); expected running;"
         " see docker logs --tail 50 gpustack, then docker start gpustack",
     )
     assert docker.time == waited
@@ -274,7 +274,7 @@ def test_a_stopped_server_tells_its_token_when_that_is_allowed(status: str) -> N
 def test_a_stopped_server_whose_configuration_file_is_gone() -> None:
     assert refusal(Docker({}, ["--config-file", "/c.yaml"], status="exited"), allow_stopped=True) == (
         "token_not_there",
-        "the container gpustack is told to read /c.yaml, which is not there: expected GPUStack's configuration file; mount it"
+        "the container gpustack is told to read /c.yaml, which is not there; expected GPUStack's configuration file; mount it"
         " into the container",
     )
 
@@ -285,7 +285,7 @@ def test_a_stopped_server_whose_mounts_are_gone() -> None:
     docker.copied = lambda argv: Result(1, "", error)  # type: ignore[method-assign]
     assert refusal(docker, allow_stopped=True) == (
         "token_not_there",
-        f"/c.yaml can't be copied out of the stopped container gpustack ({error.strip()}): expected a text file; put it where it"
+        f"/c.yaml can't be copied out of the stopped container gpustack ({error.strip()}); expected a text file; put it where it"
         " was, or run docker start gpustack",
     )
 
@@ -305,7 +305,7 @@ def test_token_file_not_there_until_the_deadline() -> None:
     docker = Docker()
     assert refusal(docker, wait=120) == (
         "token_not_there",
-        "/var/lib/gpustack/token is not yet there in the container gpustack: expected GPUStack to write it when it"
+        "/var/lib/gpustack/token is not yet there in the container gpustack; expected GPUStack to write it when it"
         " starts; see docker logs --tail 50 gpustack",
     )
     assert docker.time == 120
@@ -314,7 +314,7 @@ def test_token_file_not_there_until_the_deadline() -> None:
 def test_a_configuration_file_that_is_not_mounted() -> None:
     reason, message = refusal(Docker({"/var/lib/gpustack/token": TOKEN}, ["--config-file", "/c.yaml"]))
     assert reason == "token_not_there"
-    assert message.startswith("the container gpustack is told to read /c.yaml, which is not there: ")
+    assert message.startswith("the container gpustack is told to read /c.yaml, which is not there; ")
 
 
 @pytest.mark.parametrize("text", ["", "\n", "  \n"])
@@ -322,7 +322,7 @@ def test_token_file_empty_until_the_deadline(text: str) -> None:
     docker = Docker({"/var/lib/gpustack/token": text})
     reason, message = refusal(docker, wait=7)
     assert (reason, docker.time) == ("token_empty", 7)
-    assert message.startswith("the cluster token of the container gpustack is empty (/var/lib/gpustack/token): ")
+    assert message.startswith("the cluster token of the container gpustack is empty (/var/lib/gpustack/token); ")
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_an_empty_token_that_gpustack_was_given_is_found_at_once(
     docker = Docker(files, [*arguments, "--config-file", "/c.yaml"], environment)
     reason, message = refusal(docker, wait=60)
     assert (reason, docker.time) == ("token_empty", 0)
-    assert f"is empty ({place}): " in message
+    assert f"is empty ({place}); " in message
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def test_token_malformed_is_told_without_the_token(text: str, fault: str) -> Non
     docker = Docker({"/var/lib/gpustack/token": text})
     assert refusal(docker, wait=60) == (
         "token_malformed",
-        f"the cluster token of the container gpustack is malformed (/var/lib/gpustack/token: {fault}): expected a text"
+        f"the cluster token of the container gpustack is malformed (/var/lib/gpustack/token: {fault}); expected a text"
         " without white space and control characters, such as the output of openssl rand -hex 16; correct it and"
         " restart the container",
     )

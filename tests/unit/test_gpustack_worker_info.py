@@ -285,19 +285,19 @@ def test_every_problem_is_a_sentence_with_its_remedy(server: Server) -> None:
     cluster = look(server, {**{f"atlas{number}": 8 for number in range(1, 6)}, "atlas6": 1, "atlas8": 8})
     assert cluster.comparison.problems == [
         "worker atlas2: state is not_ready (Heartbeat lost, please check the worker logs. If everything proceeds"
-        " smoothly, please verify that the clocks on both the worker and the server are properly synchronized): expected"
+        " smoothly, please verify that the clocks on both the worker and the server are properly synchronized); expected"
         " ready. See docker logs of its GPUStack container, and compare its clock with the server's (date)",
         "worker atlas3: state is unreachable (Server cannot access the worker's health check endpoint at"
-        " http://172.16.33.108:10150/healthz. Please verify the port requirements in the documentation): expected"
+        " http://172.16.33.108:10150/healthz. Please verify the port requirements in the documentation); expected"
         " ready. See whether its GPUStack container runs, open port 10150 of 172.16.33.108 to the server, and name the"
         " address in the server's NO_PROXY",
-        "worker atlas4: GPUStack sees 7 NPUs (0, 1, 2, 4, 5, 6, 7): expected 8 NPUs. Compare npu-smi info on"
+        "worker atlas4: GPUStack sees 7 NPUs (0, 1, 2, 4, 5, 6, 7); expected 8 NPUs. Compare npu-smi info on"
         " 172.16.33.109 with the same in its GPUStack container",
-        "worker atlas5: GPUStack sees 0 NPUs: expected 8 NPUs. Compare npu-smi info on 172.16.33.110 with the same in"
+        "worker atlas5: GPUStack sees 0 NPUs; expected 8 NPUs. Compare npu-smi info on 172.16.33.110 with the same in"
         " its GPUStack container",
-        "worker atlas6: GPUStack sees 0 NPUs: expected 1 NPU. Compare npu-smi info on 172.16.33.111 with the same in"
+        "worker atlas6: GPUStack sees 0 NPUs; expected 1 NPU. Compare npu-smi info on 172.16.33.111 with the same in"
         " its GPUStack container",
-        "worker atlas8: not registered: expected ready with 8 NPUs. See docker logs of its GPUStack container, and that"
+        "worker atlas8: not registered; expected ready with 8 NPUs. See docker logs of its GPUStack container, and that"
         " the server's port is open to it",
     ]
     assert cluster.comparison.unknown == ["localhost.localdomain-48213"]
@@ -373,7 +373,7 @@ def test_a_wrong_token_fails_at_once(server: Server) -> None:
     assert clock.time == 0
     assert caught.value.kind == "unauthorized"
     assert str(caught.value) == (
-        f"GPUStack at {server.url} refuses the cluster token (401): expected the token that the server uses."
+        f"GPUStack at {server.url} refuses the cluster token (401); expected the token that the server uses."
         " Read it again from the server's container, or correct the variable"
     )
 
@@ -384,7 +384,7 @@ def test_connection_refused() -> None:
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
         assert refusal(url) == (
             "refused",
-            f"nothing listens at {url} (connection refused): expected the GPUStack server."
+            f"nothing listens at {url} (connection refused); expected the GPUStack server."
             " See docker ps and docker logs on the server's host, and check address and port",
         )
 
@@ -396,7 +396,7 @@ def test_a_server_that_accepts_and_says_nothing() -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         assert refusal(url, timeout=0.2) == (
             "timeout",
-            f"{url} did not answer in 0.2 s: expected the GPUStack server."
+            f"{url} did not answer in 0.2 s; expected the GPUStack server."
             " Check the address, the firewalls on the way, and the server's load",
         )
 
@@ -433,7 +433,7 @@ def test_another_program_at_the_address(server: Server, status: int, body: bytes
     server.override = lambda path, count: (status, body)
     assert refusal(server.url) == (
         "not_gpustack",
-        f"{server.url} is not GPUStack's API ({finding}): expected GPUStack 0.7. Correct scheme, host or port",
+        f"{server.url} is not GPUStack's API ({finding}); expected GPUStack 0.7. Correct scheme, host or port",
     )
 
 
@@ -460,7 +460,7 @@ def test_a_server_of_version_2_is_named(server: Server) -> None:
     server.version = "v2.3.0"
     assert refusal(server.url) == (
         "wrong_version",
-        f"{server.url} is GPUStack v2.3.0: expected GPUStack 0.7, whose management API is under /v1. Give the URL of such a server",
+        f"{server.url} is GPUStack v2.3.0; expected GPUStack 0.7, whose management API is under /v1. Give the URL of such a server",
     )
 
 
@@ -469,7 +469,7 @@ def test_a_server_without_the_workers_list_is_of_another_version(server: Server)
     del server.lists["/v1/workers"]
     kind, message = refusal(server.url)
     assert kind == "wrong_version"
-    assert message.startswith(f"{server.url} is a server without /v1/workers (404): ")
+    assert message.startswith(f"{server.url} is a server without /v1/workers (404); ")
 
 
 def test_something_that_speaks_no_http(server: Server) -> None:
@@ -513,7 +513,7 @@ def test_a_redirect_does_not_carry_the_token_elsewhere(server: Server) -> None:
 
 @pytest.mark.parametrize("count", ["eight", -1, 8.5, True])
 def test_a_number_of_npus_that_is_none_is_refused(count: Any) -> None:
-    with pytest.raises(ValueError, match=r"expected\['atlas1'\] is .*: expected a number of NPUs\. Correct it\."):
+    with pytest.raises(ValueError, match=r"expected\['atlas1'\] is .*; expected a number of NPUs\. Correct it\."):
         gpustack_worker_info.npu_counts({"atlas1": count})
 
 

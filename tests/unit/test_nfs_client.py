@@ -279,7 +279,7 @@ def test_containers_that_use_the_store_are_named():
 
 def store(identity: str | None, **changes) -> dict:
     known = {"path": "/data/models", "answers": True, "exists": True, "writable": True, "source": SOURCE, "fs_id": "f1", "error": None}
-    return {"__gpustack_store": {"store": {**known, "id": identity, **changes}}}
+    return {"gpustack_store_seen": {"store": {**known, "id": identity, **changes}}}
 
 
 def test_hosts_with_one_id_see_one_store_and_the_odd_one_is_named():
@@ -303,7 +303,7 @@ def test_store_that_nobody_may_write_is_known_by_source_and_file_system():
 
 def test_new_host_is_compared_with_the_server_that_the_run_leaves_alone():
     hosts = {"atlas6": store("b")}
-    found = nfs.stores(hosts, hosts, store("a")["__gpustack_store"])
+    found = nfs.stores(hosts, hosts, store("a")["gpustack_store_seen"])
     assert nfs.other_store(found, "atlas6") == "is another store (b) than on the server (a)"
 
 

@@ -176,7 +176,7 @@ def test_check_mode_needs_no_directory_yet(server: Server) -> None:
     os.rmdir(server.path)
     assert server.export("172.16.33.107", check=True)["changed"]
     assert server.problems("172.16.33.107") == [
-        f"{server.path} is not there: expected the directory to export. Make it: mkdir -p '{server.path}'."
+        f"{server.path} is not there; expected the directory to export. Make it: mkdir -p '{server.path}'."
     ]
 
 
@@ -186,6 +186,30 @@ def test_without_clients_the_file_goes(server: Server) -> None:
     assert (result["changed"], result["clients"], result["diff"]["after"], server.own.exists()) == (True, [], "", False)
     assert server.export()["changed"] is False
     assert len(server.ran) == 2
+
+
+def test_an_export_can_be_taken_away_when_its_directory_and_its_disk_are_gone(server: Server) -> None:
+    server.mounts(DISK)
+    server.export("172.16.33.107")
+    server.mounts(SYSTEM_DISK)
+    os.rmdir(server.path)
+    assert server.export()["changed"] and not server.own.exists()
+    assert not server.export()["changed"]
+
+
+def test_a_check_of_taking_the_export_away_shows_it_and_leaves_it(server: Server) -> None:
+    server.export("172.16.33.107")
+    before = server.own.read_text()
+    found = server.export(check=True)
+    assert (found["changed"], found["diff"]["before"], found["diff"]["after"]) == (True, before, "")
+    assert server.own.read_text() == before
+
+
+def test_an_export_is_taken_away_where_the_nfs_server_was_removed(server: Server) -> None:
+    server.export("172.16.33.107")
+    server.answers = [Result(127)]
+    found = server.export()
+    assert (found["changed"], found["notes"], server.own.exists()) == (True, [], False)
 
 
 def test_a_client_that_left_the_cluster_is_taken_out(server: Server) -> None:
@@ -255,29 +279,29 @@ def test_a_name_stands_in_the_file_as_its_address(server: Server) -> None:
     [
         (
             "172.16.33.106/24",
-            "client 172.16.33.106/24 has bits of a host set: expected a network. Write 172.16.33.0/24 for the whole network,"
+            "client 172.16.33.106/24 has bits of a host set; expected a network. Write 172.16.33.0/24 for the whole network,"
             " or 172.16.33.106 for that host alone.",
         ),
-        ("0.0.0.0/0", "client 0.0.0.0/0 is every host there is: expected the cluster's own network. Give that."),
-        ("172.16.33.0/33", "client '172.16.33.0/33' is no network: expected such as 172.16.33.0/24. Correct it."),
-        ("172.16.33.0/255.255.255.0", "client '172.16.33.0/255.255.255.0' is no network: expected such as 172.16.33.0/24. Correct it."),
+        ("0.0.0.0/0", "client 0.0.0.0/0 is every host there is; expected the cluster's own network. Give that."),
+        ("172.16.33.0/33", "client '172.16.33.0/33' is no network; expected such as 172.16.33.0/24. Correct it."),
+        ("172.16.33.0/255.255.255.0", "client '172.16.33.0/255.255.255.0' is no network; expected such as 172.16.33.0/24. Correct it."),
         (
             "172.16.33.300",
-            "client '172.16.33.300' is no address, network or host name: expected such as 172.16.33.107 or 172.16.33.0/24. Correct it.",
+            "client '172.16.33.300' is no address, network or host name; expected such as 172.16.33.107 or 172.16.33.0/24. Correct it.",
         ),
-        ("*", "client '*' is no address, network or host name: expected such as 172.16.33.107 or 172.16.33.0/24. Correct it."),
+        ("*", "client '*' is no address, network or host name; expected such as 172.16.33.107 or 172.16.33.0/24. Correct it."),
         (
             "fe80::1%eth0",
-            "client 'fe80::1%eth0' is no address, network or host name: expected such as 172.16.33.107 or 172.16.33.0/24. Correct it.",
+            "client 'fe80::1%eth0' is no address, network or host name; expected such as 172.16.33.107 or 172.16.33.0/24. Correct it.",
         ),
         (
             "node9",
-            "client node9 can't be resolved: expected a name with an address. Correct it, make it known to getent ahosts node9,"
+            "client node9 can't be resolved; expected a name with an address. Correct it, make it known to getent ahosts node9,"
             " or give its address.",
         ),
         (
             "node1",
-            "client node1 resolves to 127.0.1.1, where every host finds itself: expected an address on the network."
+            "client node1 resolves to 127.0.1.1, where every host finds itself; expected an address on the network."
             " Correct /etc/hosts, or give its address.",
         ),
     ],
@@ -292,7 +316,7 @@ def test_a_client_that_is_none_is_refused(server: Server, client: str, problem: 
 def test_names_can_be_forbidden(server: Server) -> None:
     server.names = {"node2": ["172.16.33.107"]}
     assert server.problems("node2", allow_names=False) == [
-        "client node2 is a host name: expected an address or a network. Give its address."
+        "client node2 is a host name; expected an address or a network. Give its address."
     ]
 
 
@@ -301,7 +325,7 @@ def test_all_problems_are_told_at_once(server: Server) -> None:
     os.rmdir(server.path)
     pathlib.Path(server.path).write_text("")
     problems = server.problems("172.16.33.106/24", "node9", "172.16.33.107")
-    assert [re.sub(r"[:,(].*", "", problem.replace(str(server.etc), "/etc").replace(server.path, "PATH")) for problem in problems] == [
+    assert [re.sub(r"[:;,(].*", "", problem.replace(str(server.etc), "/etc").replace(server.path, "PATH")) for problem in problems] == [
         "PATH is a regular file",
         "client 172.16.33.106/24 has bits of a host set",
         "client node9 can't be resolved",
@@ -312,7 +336,7 @@ def test_all_problems_are_told_at_once(server: Server) -> None:
 @pytest.mark.parametrize("path", ["models", "/data/a\nb", "/data/a\\040b", "/data/\0"])
 def test_a_path_that_exports_files_can_t_hold_is_refused(server: Server, path: str) -> None:
     assert server.problems("172.16.33.107", path=path) == [
-        f"path {path!r} can't be exported: expected an absolute one without backslashes and control characters. Correct it."
+        f"path {path!r} can't be exported; expected an absolute one without backslashes and control characters. Correct it."
     ]
 
 
@@ -320,11 +344,17 @@ def test_a_directory_that_does_not_answer_holds_nothing_up(server: Server) -> No
     def runner(argv: list[str], timeout: float) -> Result:
         return Result(-9, timed_out=True) if argv[0] in ("stat", "readlink") else server(argv, timeout)
 
-    parameters = {"path": server.path, "clients": [], "squash": "no_root_squash", "allow_names": True, "timeout": 30}
+    parameters = {
+        "path": server.path,
+        "clients": [{"client": "172.16.33.107", "access": "rw"}],
+        "squash": "no_root_squash",
+        "allow_names": True,
+        "timeout": 30,
+    }
     with pytest.raises(nfs_export.RefusalError) as refusal:
         nfs_export.export(parameters, runner, server.places, False)
     assert refusal.value.problems == [
-        f"{server.path} does not answer within 30 s: expected a directory on a disk. See what is mounted there: findmnt."
+        f"{server.path} does not answer within 30 s; expected a directory on a disk. See what is mounted there: findmnt."
     ]
 
 
@@ -533,9 +563,9 @@ def test_a_line_must_let_the_clients_write_as_wanted(server: Server, options: st
 def test_a_line_that_does_not_serve_is_refused_with_its_cure(server: Server) -> None:
     file = server.by_hand("# models\n{path} 172.16.33.0/24(rw,sync) 172.16.33.109(ro)\n")
     problems = [
-        f"{file}:2 exports {server.path} to 172.16.33.0/24 with rw,sync,root_squash: expected {OURS} for 172.16.33.107, 172.16.33.108."
+        f"{file}:2 exports {server.path} to 172.16.33.0/24 with rw,sync,root_squash; expected {OURS} for 172.16.33.107, 172.16.33.108."
         f" Remove that entry, or change it to 172.16.33.0/24({OURS}).",
-        f"{file}:2 exports {server.path} to 172.16.33.109 with ro,sync,root_squash: expected {OURS} for 172.16.33.109."
+        f"{file}:2 exports {server.path} to 172.16.33.109 with ro,sync,root_squash; expected {OURS} for 172.16.33.109."
         f" Remove that entry, or change it to 172.16.33.109({OURS}).",
     ]
     for check in (True, False):
@@ -555,7 +585,7 @@ def test_a_blank_before_the_options_is_pointed_at(server: Server) -> None:
     (problem,) = server.problems("172.16.33.107", "172.16.33.108")
     hint = " (The blank between 172.16.33.107 and (rw,no_root_squash) makes (rw,no_root_squash) an entry for every host.)"
     assert problem == (
-        f"{file}:1 exports {server.path} to 172.16.33.107 with ro,sync,root_squash: expected {OURS} for 172.16.33.107."
+        f"{file}:1 exports {server.path} to 172.16.33.107 with ro,sync,root_squash; expected {OURS} for 172.16.33.107."
         f" Remove that entry, or change it to 172.16.33.107({OURS}).{hint}"
     )
     (note,) = server.export("172.16.33.108")["notes"]
@@ -575,7 +605,7 @@ def test_a_mounted_disk_is_exported_only_as_long_as_it_is_mounted(server: Server
     server.mounts(SYSTEM_DISK)
     for check in (True, False):
         assert server.problems("172.16.33.107", check=check) == [
-            f"the disk of {server.path} is not mounted, but was when {server.path} was first exported (mountpoint in {server.own}:2):"
+            f"the disk of {server.path} is not mounted, but was when {server.path} was first exported (mountpoint in {server.own}:2);"
             f" expected it mounted. Mount it: mount {server.path}, or remove mountpoint there to export the directory without the disk."
         ]
     server.own.write_text(server.own.read_text().replace(",mountpoint", ""))
@@ -683,7 +713,7 @@ def test_a_refusal_of_exportfs_brings_the_former_file_back(server: Server) -> No
     before = server.own.read_text()
     server.answers = [Result(1, "", f"exportfs: {server.path} requires fsid= for NFS export\n")]
     assert server.problems("172.16.33.107", "172.16.33.108") == [
-        f"exportfs -ra did not export {server.path} as {server.own} has it: expected it in {server.etab}."
+        f"exportfs -ra did not export {server.path} as {server.own} has it; expected it in {server.etab}."
         f" It says: {server.path} requires fsid= for NFS export. {server.own} is as it was before."
     ]
     assert (server.own.read_text(), server.ran) == (before, ["exportfs -ra"] * 3)
@@ -739,9 +769,9 @@ def test_exportfs_that_stops_at_a_line_made_by_hand_speaks_for_itself(server: Se
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
-        (Result(127), "the command exportfs is not there: expected an NFS server. Install its package, nfs-utils "),
-        (Result(126, "", "Permission denied"), "exportfs -ra did not export PATH as OWN has it: expected it in ETAB. It says: Permission "),
-        (Result(-9, timed_out=True), "exportfs -ra did not end within 30 s: expected an answer. Look for host names in the exports "),
+        (Result(127), "the command exportfs is not there; expected an NFS server. Install its package, nfs-utils "),
+        (Result(126, "", "Permission denied"), "exportfs -ra did not export PATH as OWN has it; expected it in ETAB. It says: Permission "),
+        (Result(-9, timed_out=True), "exportfs -ra did not end within 30 s; expected an answer. Look for host names in the exports "),
     ],
 )
 def test_an_exportfs_that_does_not_run_leaves_everything_as_it_was(server: Server, answer: Result, problem: str) -> None:

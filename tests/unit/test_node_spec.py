@@ -24,7 +24,12 @@ NPUS = {
 }
 STORE = {"id": "0123456789abcdef0123456789abcdef", "fstype": "nfs", "source": "10.0.0.1:/data/models"}
 EXTERNAL = {"id": None, "fstype": "gpfs", "source": "/dev/gpfs0"}
-TOKEN = {"__gpustack_worker_token": {"token": "fedcba9876543210fedcba9876543210"}}
+HOSTS = {"atlas1": {"ansible_host": "10.0.0.1"}, "atlas2": {"ansible_host": "10.0.0.2"}}
+# The server's, as a host of the run has read it
+READ = {"__gpustack_token_read": {"token": "fedcba9876543210fedcba9876543210"}}
+TOKEN = {
+    "hostvars": {"atlas1": {**HOSTS["atlas1"], "__gpustack_token_holder": "atlas2"}, "atlas2": {**HOSTS["atlas2"], **READ}},
+}
 PROXIES = {"HTTP_PROXY": "http://proxy:3128", "no_proxy": "example.org", "TZ": "Asia/Shanghai", "OMP_NUM_THREADS": 4}
 OPTIONS = {
     "shm_size": "16g",
@@ -104,8 +109,7 @@ def variables_of(role: str, groups: str, api: str, store: dict, given: dict) -> 
         "ansible_host": "10.0.0.2",
         "_gpustack_role": role,
     }
-    hostvars = {"atlas1": {"ansible_host": "10.0.0.1"}, "atlas2": {"ansible_host": "10.0.0.2"}}
-    return {**_of_roles(str(ROOT / "roles")), **names, **facts, "hostvars": hostvars, **given}
+    return {**_of_roles(str(ROOT / "roles")), **names, **facts, "hostvars": HOSTS, **given}
 
 
 # How a run goes about it, which is no part of what Docker has

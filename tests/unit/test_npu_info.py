@@ -171,7 +171,7 @@ def test_a_healthy_server_is_described_whole_by_one_call(atlas):
 def test_an_npu_in_alarm_is_no_device_to_use(atlas):
     atlas.says("npu-smi info", with_health(ATLAS, 5, "Alarm"))
     result, _warnings = atlas.collect()
-    text = "NPU 5 health is Alarm, expected OK. See what is wrong with: npu-smi info -t health -i 5 -c 0."
+    text = "NPU 5 health is Alarm; expected OK. See what is wrong with: npu-smi info -t health -i 5 -c 0."
     assert (result["ok"], result["problems"], result["npu_count"]) == (False, [text], 8)
     assert result["findings"] == [{"kind": "health", "message": text, "npu_id": 5}]
     assert result["devices"] == davinci(0, 1, 2, 3, 4, 6, 7)
@@ -381,7 +381,7 @@ def test_one_bad_die_of_a3_is_told_by_its_chip(tmp_path):
     host.write("/usr/local/Ascend/driver/version.info", "Version=25.2.0\n")
     result, _warnings = host.collect()
     assert result["devices"] == davinci(0, 1, 2)
-    assert result["problems"] == ["NPU 1 chip 1 health is Critical, expected OK. See what is wrong with: npu-smi info -t health -i 1 -c 1."]
+    assert result["problems"] == ["NPU 1 chip 1 health is Critical; expected OK. See what is wrong with: npu-smi info -t health -i 1 -c 1."]
 
 
 def test_missing_driver_files_and_nodes_are_told_by_name(atlas):
@@ -392,7 +392,7 @@ def test_missing_driver_files_and_nodes_are_told_by_name(atlas):
     assert result["missing_files"] == ["/etc/ascend_install.info", "/usr/local/Ascend/driver/version.info"]
     assert result["manager_devices"] == MANAGERS[:2]
     assert result["mounts"] == ["/usr/local/dcmi", "/usr/local/Ascend/driver", "/usr/local/Ascend/firmware", TOOL]
-    assert [(finding["kind"], finding["message"].split(",")[0]) for finding in result["findings"]] == [
+    assert [(finding["kind"], re.split("[;,]", finding["message"])[0]) for finding in result["findings"]] == [
         ("device_node", "/dev/hisi_hdc missing: containers can't use an NPU without. The driver makes them at start: look at dmesg"),
         ("driver_file", "/etc/ascend_install.info is a folder"),
         ("driver_file", "/usr/local/Ascend/driver/version.info is missing"),
@@ -406,7 +406,7 @@ def test_a_node_that_is_a_folder_is_told(atlas):
     atlas.path("/dev/davinci4").mkdir()
     result, _warnings = atlas.collect()
     assert result["devices"] == davinci(0, 1, 2, 3, 5, 6, 7)
-    assert result["problems"][0].startswith("/dev/davinci4 is no device node, expected a character device")
+    assert result["problems"][0].startswith("/dev/davinci4 is no device node; expected a character device")
 
 
 def test_a_driver_updated_without_reboot_is_told(atlas):
@@ -604,7 +604,7 @@ def test_the_module_survives_endless_output(tmp_path, capsys):
 
 
 def test_a_time_limit_of_nothing_is_refused(capsys):
-    assert run_module(capsys, timeout=0)["msg"] == "timeout is 0: expected a number of seconds above 0."
+    assert run_module(capsys, timeout=0)["msg"] == "timeout is 0; expected a number of seconds above 0."
 
 
 def documented(options: dict) -> dict:

@@ -120,12 +120,34 @@ def test_every_refusal_stands_in_the_table_of_messages(readme):
     assert not missing, "\n".join(missing)
 
 
+# What they refuse is the run, or the playbook, of no host in particular.
+OF_NO_HOST = {
+    "Nothing was removed. Expected gpustack_reset_confirm: true; set it to go on.",
+    "The role ascend.gpustack.gpustack is internal; use ascend.gpustack.gpustack_server or ascend.gpustack.gpustack_worker.",
+}
+
+
+def of_tasks() -> list[tuple[str, str]]:
+    """(where, sentence) of what tasks say themselves; a value alone has its words from elsewhere."""
+    found = [(where, text) for where, text in refusals() if where.endswith(".yml") and text not in OF_NO_HOST]
+    return [(where, text) for where, text in found if re.sub(rf"({GAP}|the cluster token cannot be read)[: ]*", "", text)]
+
+
+@pytest.mark.parametrize("where, text", of_tasks(), ids=lambda word: word[:60])
+def test_refusal_of_a_task_says_on_which_host_what_was_found_what_was_expected_and_what_to_do(where, text):
+    assert re.fullmatch(rf"{GAP}: \S.*; expected [^.]*(\.\w[^.]*)*\. \S.*(\.|: [\w{GAP} -]+)", text)
+
+
+def test_what_was_expected_stands_after_a_semicolon():
+    assert [told for told in refusals() if re.search(r"(?<!;) expected[ \[]", told[1])] == []
+
+
 @pytest.mark.parametrize(
     "source, expected",
     [
         (
-            'raise TokenError("kind", f"the container {name} is not running: expected running")',
-            {"the container … is not running: expected running"},
+            'raise TokenError("kind", f"the container {name} is not running; expected running")',
+            {"the container … is not running; expected running"},
         ),
         ('"""A docstring with expected words."""\nDOCUMENTATION = "expected here"', set()),
         ('text = f"{a} is off; expected on"\nFinding("a", "warn", text)\nFinding("a", "fail", f"{b}; expected c")', {"…; expected c"}),

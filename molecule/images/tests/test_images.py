@@ -131,7 +131,7 @@ def test_preflight_says_before_anything_is_changed_that_the_image_cannot_be_had(
     assert f"{lacks} 127.0.0.1:5001/{NAME}, which can't be pulled from 127.0.0.1:5001 (unauthorized: authentication required)" in run.text
     assert CREDENTIALS in run.text and "not-the-word" not in run.output
     run = playbook("preflight", "--limit=atlas1", variables={"gpustack_image_archive": "/data/models/images/none.tar"})
-    assert "FAIL [image] atlas1: /data/models/images/none.tar does not exist: expected an archive made by docker save." in run.text
+    assert "FAIL [image] atlas1: /data/models/images/none.tar does not exist; expected an archive made by docker save." in run.text
 
 
 def test_preflight_finds_the_image_in_a_private_registry_or_in_its_archive_and_brings_nothing(bare, playbook):
@@ -200,12 +200,12 @@ def test_archive_on_the_store_is_loaded_once_and_again_when_it_holds_a_newer_ima
     [
         (
             "cut",
-            "/data/models/images/cut.tar can't be read (unexpected end of data): expected an archive made by docker save. "
+            "/data/models/images/cut.tar can't be read (unexpected end of data); expected an archive made by docker save. "
             "It may be cut off; copy it again.",
         ),
         (
             "none",
-            "/data/models/images/none.tar does not exist: expected an archive made by docker save. "
+            "/data/models/images/none.tar does not exist; expected an archive made by docker save. "
             "Put it there, or correct the variable that names it.",
         ),
         (
@@ -226,7 +226,7 @@ def test_check_before_the_store_is_mounted_does_not_ask_for_the_archive_on_it(ba
     assert playbook("server", "--check", variables={**archive, "gpustack_store_type": "nfs", "gpustack_store_server": "filer"}).rc == 0
     run = playbook("server", "--check", variables=archive)
     assert run.rc == 2
-    assert "/data/models/not-yet-there.tar does not exist: expected an archive made by docker save." in run.text
+    assert "/data/models/not-yet-there.tar does not exist; expected an archive made by docker save." in run.text
 
 
 def test_archive_on_the_controller_is_copied_to_a_host_without_the_image_and_to_no_other(bare, playbook, tmp_path):

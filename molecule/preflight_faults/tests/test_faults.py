@@ -131,7 +131,7 @@ def test_faulty_npus_and_a_dead_host_come_together_and_the_rest_passes(playbook,
         "Repair it, or set ascend_driver_check_expected_npus: 5 for this host.",
         "FAIL [npu_devices] atlas4: /dev/hisi_hdc missing: containers can't use an NPU without. "
         "The driver makes them at start: look at dmesg, and reboot the host if it stays.",
-        "FAIL [driver_files] atlas4: /etc/ascend_install.info is missing, expected the driver's file. Install the driver package again.",
+        "FAIL [driver_files] atlas4: /etc/ascend_install.info is missing; expected the driver's file. Install the driver package again.",
         "FAIL [driver_version] atlas4: the driver is 23.0.7; GPUStack 0.7.1's image needs 24.1.rc2 or newer. "
         "Upgrade the Ascend driver and firmware, or set ascend_driver_check_minimum_driver if you know better.",
         "The others would pass with:",

@@ -174,7 +174,7 @@ def test_store_whose_disk_is_not_mounted_is_not_exported(told, machine):
     assert run.rc == 2
     assert (
         "atlas3: the disk of /data/models is not mounted, but was when /data/models was first exported (mountpoint in "
-        "/etc/exports.d/gpustack.exports:2): expected it mounted. Mount it: mount /data/models, or remove mountpoint there"
+        "/etc/exports.d/gpustack.exports:2); expected it mounted. Mount it: mount /data/models, or remove mountpoint there"
     ) in run.text
     assert store.check_output("ls -A /data/models; systemctl is-active nfs-server || true") == "inactive"
 
@@ -186,3 +186,25 @@ def test_dead_store_is_not_unmounted(told, machine):
     dead = f"atlas2: the model store /data/models ({OTHER}:/data/models) does not answer (its port 2049: refused)"
     assert f"{dead}; expected a live file system. Mend the server that exports it" in run.text
     assert machine("atlas2").service("gpustack-store").is_enabled
+
+
+def test_export_goes_only_once_every_host_has_unmounted_the_store_and_the_store_stays(told, machine):
+    store, exports = machine("atlas3"), machine("atlas3").file("/etc/exports.d/gpustack.exports")
+    store.check_output("mount /models.img /data/models && systemctl start nfs-server")
+    mark = store.check_output("cat /data/models/.gpustack-store-id")
+    away = {"nfs_client_state": "absent", "nfs_server_state": "absent"}
+    run = run_playbook("storage", "-i", JOINS, "--limit", "atlas2", variables=away, inventory=OUTSIDE)
+    assert run.rc == 2
+    assert (
+        "atlas3: atlas1 may have /data/models mounted; expected every host of the cluster to unmount it in the same run. "
+        "Set nfs_client_state: absent too, and run this without --limit;"
+    ) in run.text
+    assert exports.exists
+    run = run_playbook("storage", "-i", JOINS, variables=away, inventory=OUTSIDE)
+    assert run.rc == 0, run.failure
+    assert not exports.exists and "/data/models" not in store.check_output("exportfs -v")
+    assert "ascend.gpustack" not in store.file("/etc/nfs.conf").content_string
+    assert store.check_output("cat /data/models/.gpustack-store-id") == mark
+    assert store.service("nfs-server").is_running
+    run = run_playbook("storage", "-i", JOINS, variables=away, inventory=OUTSIDE)
+    assert {counts["changed"] for counts in run.recap.values()} == {0}

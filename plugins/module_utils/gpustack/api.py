@@ -217,30 +217,30 @@ class Client:
         if isinstance(cause, ConnectionRefusedError):
             return ApiError(
                 "refused",
-                f"nothing listens at {self.url} (connection refused): expected the GPUStack server."
+                f"nothing listens at {self.url} (connection refused); expected the GPUStack server."
                 " See docker ps and docker logs on the server's host, and check address and port",
             )
         if isinstance(cause, (socket.timeout, TimeoutError)):
             return ApiError(
                 "timeout",
-                f"{self.url} did not answer in {self._timeout:g} s: expected the GPUStack server."
+                f"{self.url} did not answer in {self._timeout:g} s; expected the GPUStack server."
                 " Check the address, the firewalls on the way, and the server's load",
             )
         if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
-            return ApiError("name", f"the host of {self.url} is unknown: expected one that resolves. Correct the URL")
+            return ApiError("name", f"the host of {self.url} is unknown; expected one that resolves. Correct the URL")
         if isinstance(cause, ssl.SSLError) or "certificate" in str(cause).lower():
             return ApiError(
                 "tls",
-                f"the certificate of {self.url} is refused ({cause}): expected one that this host trusts."
+                f"the certificate of {self.url} is refused ({cause}); expected one that this host trusts."
                 " Give its authority with ca_path, or correct the URL",
             )
         if isinstance(cause, (ValueError, http.client.InvalidURL)) or "unknown url type" in str(cause):
-            return ApiError("name", f"{self.url!r} is no URL ({cause}): expected http://host:port. Correct it")
+            return ApiError("name", f"{self.url!r} is no URL ({cause}); expected http://host:port. Correct it")
         if isinstance(cause, (http.client.BadStatusLine, http.client.LineTooLong)) and not isinstance(cause, ConnectionResetError):
             return self._not_gpustack("it does not speak HTTP")
         return ApiError(
             "network",
-            f"{self.url} can't be asked ({type(cause).__name__}: {cause}): expected the GPUStack server."
+            f"{self.url} can't be asked ({type(cause).__name__}: {cause}); expected the GPUStack server."
             " Check the route to it and the firewalls on the way",
         )
 
@@ -248,7 +248,7 @@ class Client:
         if status in (401, 403):
             return ApiError(
                 "unauthorized",
-                f"GPUStack at {self.url} refuses the cluster token ({status}): expected the token that the server uses."
+                f"GPUStack at {self.url} refuses the cluster token ({status}); expected the token that the server uses."
                 " Read it again from the server's container, or correct the variable",
             )
         if status == 404 and path.startswith(f"{self._api.prefix}/"):
@@ -256,7 +256,7 @@ class Client:
         if status >= 500 or status == 429:
             return ApiError(
                 "server_error",
-                f"GPUStack at {self.url} answers {path} with {status}: expected 200."
+                f"GPUStack at {self.url} answers {path} with {status}; expected 200."
                 " See docker logs on the server's host, and the proxy in front of it if there is one",
             )
         return self._not_gpustack(f"it answers {path} with {status}")
@@ -264,13 +264,13 @@ class Client:
     def _not_gpustack(self, finding: str) -> ApiError:
         return ApiError(
             "not_gpustack",
-            f"{self.url} is not GPUStack's API ({finding}): expected GPUStack {generations.DEFAULT.name}. Correct scheme, host or port",
+            f"{self.url} is not GPUStack's API ({finding}); expected GPUStack {generations.DEFAULT.name}. Correct scheme, host or port",
         )
 
     def _wrong_version(self, finding: str) -> ApiError:
         return ApiError(
             "wrong_version",
-            f"{self.url} is {finding}: expected GPUStack {generations.DEFAULT.name}, whose management API is under"
+            f"{self.url} is {finding}; expected GPUStack {generations.DEFAULT.name}, whose management API is under"
             f" {generations.DEFAULT.api.prefix}. Give the URL of such a server",
         )
 

@@ -104,7 +104,7 @@ def _take(flag: str, value: str | None, left: list[str], flags: dict[str, str], 
     if value is None and left and left[0] != "--" and _is_value(left[0], flags):
         value = left.pop(0)
     if value is None and name is not None:
-        raise _Refused(f"argument {flag}: expected one argument")
+        raise _Refused(f"argument {flag}; expected one argument")
     found.values.update(dict.fromkeys(switched, True))
     _keep(name or flag[2:].replace("-", "_"), True if value is None else value, table, found)
 

@@ -147,7 +147,7 @@ def _wanted(old: ConfigFile, config: Mapping[str, Any], secrets: Mapping[str, An
         if value is None or value == "":
             continue
         if key in wanted:
-            raise ConfigError(f"{key} is given in both config and secrets: expected once. Leave it in secrets alone.")
+            raise ConfigError(f"{key} is given in both config and secrets; expected once. Leave it in secrets alone.")
         wanted[key] = value
     for key in keep:
         value = old.values.get(key)
@@ -155,13 +155,13 @@ def _wanted(old: ConfigFile, config: Mapping[str, Any], secrets: Mapping[str, An
             continue
         if value is UNREADABLE:
             raise ConfigError(
-                f"{key} is to be kept, but its value in the present file can't be read: expected the form"
+                f"{key} is to be kept, but its value in the present file can't be read; expected the form"
                 f" '{key}: value' on one line. Put it into that form, or give {key} in secrets."
             )
         wanted[key] = value
     for key in wanted:
         if not KEY.match(key):
-            raise ConfigError(f"{key!r} is no name of a GPUStack setting: expected letters, digits and _. Correct it.")
+            raise ConfigError(f"{key!r} is no name of a GPUStack setting; expected letters, digits and _. Correct it.")
     return wanted
 
 

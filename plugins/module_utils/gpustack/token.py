@@ -46,7 +46,7 @@ def inspect(run: Runner, name: str) -> Container:
     if result.rc == RC_NOT_FOUND:
         raise TokenError(
             "docker_missing",
-            "the command docker is not on this host: expected it where the GPUStack server runs;"
+            "the command docker is not on this host; expected it where the GPUStack server runs;"
             " install Docker, or run this on the server's host",
         )
     if docker_cli.is_silent(result):
@@ -54,7 +54,7 @@ def inspect(run: Runner, name: str) -> Container:
     if result.rc != 0 and "no such container" in result.stderr.lower():
         raise TokenError(
             "container_missing",
-            f"there is no container {name} on this host: expected the GPUStack server's;"
+            f"there is no container {name} on this host; expected the GPUStack server's;"
             " start it, or name the one that is there (docker ps -a)",
         )
     try:
@@ -64,7 +64,7 @@ def inspect(run: Runner, name: str) -> Container:
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise TokenError(
             "docker_unreachable",
-            f"docker inspect of the container {name} failed ({error}): expected its description; see docker info",
+            f"docker inspect of the container {name} failed ({error}); expected its description; see docker info",
             transient=True,
         ) from error
 
@@ -72,7 +72,7 @@ def inspect(run: Runner, name: str) -> Container:
 def _silence(why: str) -> TokenError:
     return TokenError(
         "docker_unreachable",
-        f"the Docker daemon does not answer ({why}): expected it to run and this user to be allowed to ask it; see systemctl status docker",
+        f"the Docker daemon does not answer ({why}); expected it to run and this user to be allowed to ask it; see systemctl status docker",
         transient=True,
     )
 
@@ -84,7 +84,7 @@ def refuse_not_running(container: Container) -> None:
     finding = f"{container.status}, exit code {container.exit_code}" if ended else container.status
     raise TokenError(
         "container_not_running",
-        f"the container {container.name} is not running ({finding}): expected running;"
+        f"the container {container.name} is not running ({finding}); expected running;"
         f" see docker logs --tail 50 {container.name}, then docker start {container.name}",
         transient=container.status in ("created", "restarting"),
     )
@@ -95,7 +95,7 @@ def refuse_arguments(container: Container, settings: Settings) -> None:
     if settings.error:
         raise TokenError(
             "arguments_refused",
-            f"GPUStack refuses the arguments of the container {container.name} ({settings.error}): expected ones that it can read;"
+            f"GPUStack refuses the arguments of the container {container.name} ({settings.error}); expected ones that it can read;"
             " correct them, a value that begins with a dash as --option=VALUE",
         )
 
@@ -121,25 +121,25 @@ def _unread(container: Container, error: ReadError) -> TokenError:
     if error.kind == "missing":
         return TokenError(
             "token_not_there",
-            f"the container {name} is told to read {path}, which is not there: expected"
+            f"the container {name} is told to read {path}, which is not there; expected"
             " GPUStack's configuration file; mount it into the container",
             transient=True,
         )
     if error.kind == "stopped":
         return TokenError(
             "container_not_running",
-            f"the container {name} stopped while its {path} was read: expected running; see docker logs --tail 50 {name}",
+            f"the container {name} stopped while its {path} was read; expected running; see docker logs --tail 50 {name}",
             transient=True,
         )
     if container.status != "running":
         return TokenError(
             "token_not_there",
-            f"{path} can't be copied out of the stopped container {name} ({error}): expected a text file; put it"
+            f"{path} can't be copied out of the stopped container {name} ({error}); expected a text file; put it"
             f" where it was, or run docker start {name}",
         )
     return TokenError(
         "token_not_there",
-        f"{path} in the container {name} can't be read ({error}): expected a text file; see docker exec {name} ls -l {path}",
+        f"{path} in the container {name} can't be read ({error}); expected a text file; see docker exec {name} ls -l {path}",
         transient=True,
     )
 
@@ -174,7 +174,7 @@ def find_token(run: Runner, container: Container, settings: Settings, data_dir: 
     if text is None:
         raise TokenError(
             "token_not_there",
-            f"{path} is not yet there in the container {container.name}: expected GPUStack to write it when it starts;"
+            f"{path} is not yet there in the container {container.name}; expected GPUStack to write it when it starts;"
             f" see docker logs --tail 50 {container.name}",
             transient=True,
         )
@@ -187,7 +187,7 @@ def _checked(value: Any, container: Container, where: str, transient: bool = Fal
     if value == "":
         raise TokenError(
             "token_empty",
-            f"the cluster token of the container {container.name} is empty ({where}): expected a text without white"
+            f"the cluster token of the container {container.name} is empty ({where}); expected a text without white"
             " space; give the server a token, or remove the empty one and restart the container, which then makes one",
             transient=transient,
         )
@@ -201,7 +201,7 @@ def _checked(value: Any, container: Container, where: str, transient: bool = Fal
     if fault:
         raise TokenError(
             "token_malformed",
-            f"the cluster token of the container {container.name} is malformed ({where}: {fault}): expected a text"
+            f"the cluster token of the container {container.name} is malformed ({where}: {fault}); expected a text"
             " without white space and control characters, such as the output of openssl rand -hex 16; correct it and"
             " restart the container",
         )

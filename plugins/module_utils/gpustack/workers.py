@@ -32,7 +32,7 @@ def compare(workers: list[Worker], expected: Mapping[str, int | None]) -> Compar
             continue
         if worker is None:
             problems.append(
-                f"worker {name}: not registered: expected ready with {_npus(count)}."
+                f"worker {name}: not registered; expected ready with {_npus(count)}."
                 " See docker logs of its GPUStack container, and that the server's port is open to it"
             )
         else:
@@ -49,11 +49,11 @@ def _faults(worker: Worker, npus: int) -> list[str]:
             "not_ready": "See docker logs of its GPUStack container, and compare its clock with the server's (date)",
         }
         remedy = remedies.get(worker.state, "See docker logs of its GPUStack container")
-        return [f"worker {worker.name}: state is {worker.state} ({message}): expected ready. {remedy}"]
+        return [f"worker {worker.name}: state is {worker.state} ({message}); expected ready. {remedy}"]
     if len(worker.npus) != npus:
         seen = ", ".join(str(npu.index) for npu in worker.npus)
         return [
-            f"worker {worker.name}: GPUStack sees {_npus(len(worker.npus))}{f' ({seen})' if seen else ''}:"
+            f"worker {worker.name}: GPUStack sees {_npus(len(worker.npus))}{f' ({seen})' if seen else ''};"
             f" expected {_npus(npus)}. Compare npu-smi info on {worker.ip} with the same in its GPUStack container"
         ]
     return []

@@ -86,19 +86,19 @@ def read_client(given: str, access: str, resolve: Callable[[str], str | None] | 
         return _address_client(given, writable)
     if not _NAME.fullmatch(given) or given.rpartition(".")[2].isdigit():
         raise ValueError(
-            f"client {given!r} is no address, network or host name: expected such as 172.16.33.107 or 172.16.33.0/24. Correct it."
+            f"client {given!r} is no address, network or host name; expected such as 172.16.33.107 or 172.16.33.0/24. Correct it."
         )
     if resolve is None:
-        raise ValueError(f"client {given} is a host name: expected an address or a network. Give its address.")
+        raise ValueError(f"client {given} is a host name; expected an address or a network. Give its address.")
     address = resolve(given)
     if address is None or address_net(address) is None:
         raise ValueError(
-            f"client {given} can't be resolved: expected a name with an address. Correct it, make it known to getent ahosts {given},"
+            f"client {given} can't be resolved; expected a name with an address. Correct it, make it known to getent ahosts {given},"
             " or give its address."
         )
     if ipaddress.ip_address(address).is_loopback:
         raise ValueError(
-            f"client {given} resolves to {address}, where every host finds itself: expected an address on the network."
+            f"client {given} resolves to {address}, where every host finds itself; expected an address on the network."
             " Correct /etc/hosts, or give its address."
         )
     return _address_client(address, writable)
@@ -118,12 +118,12 @@ def _network_client(given: str, writable: bool) -> Client:
         network = None
     base, _slash, prefix = given.partition("/")
     if network is None or not re.fullmatch("[0-9]+", prefix) or "%" in given:
-        raise ValueError(f"client {given!r} is no network: expected such as 172.16.33.0/24. Correct it.")
+        raise ValueError(f"client {given!r} is no network; expected such as 172.16.33.0/24. Correct it.")
     if network.prefixlen == 0:
-        raise ValueError(f"client {given} is every host there is: expected the cluster's own network. Give that.")
+        raise ValueError(f"client {given} is every host there is; expected the cluster's own network. Give that.")
     if ipaddress.ip_address(base) != network.network_address:
         raise ValueError(
-            f"client {given} has bits of a host set: expected a network. Write {network} for the whole network,"
+            f"client {given} has bits of a host set; expected a network. Write {network} for the whole network,"
             f" or {base} for that host alone."
         )
     if network.num_addresses == 1:

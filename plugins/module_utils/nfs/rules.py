@@ -155,7 +155,7 @@ def _inadequate(path: str, rule: Rule, clients: Sequence[Client], squash: str) -
     writable = any(client.writable for client in clients)
     expected = own_options(writable, squash, False)
     return (
-        f"{entry.where} exports {path} to {shown_host(rule)} with {entry.options}: expected {expected} for"
+        f"{entry.where} exports {path} to {shown_host(rule)} with {entry.options}; expected {expected} for"
         f" {shown_clients(clients)}. Remove that entry, or change it to {entry.host or '*'}({expected}).{entry.hint}"
     )
 

@@ -100,7 +100,7 @@ def read_driver_files(root: str = "/") -> DriverFiles:
     status = (files.install_info or {}).get("Driver_Install_Status")
     # Older packages never write a status.
     if status not in (None, "complete"):
-        text = f"{INSTALL_INFO} says that the driver's installation is '{status}', expected 'complete'. Install the driver package again."
+        text = f"{INSTALL_INFO} says that the driver's installation is '{status}'; expected 'complete'. Install the driver package again."
         files.findings.append(Finding("driver_file", text))
     return files
 
@@ -121,11 +121,11 @@ def _missing(files: DriverFiles, path: str, real_path: str, kind: str) -> None:
     files.missing.append(path)
     if os.path.isdir(real_path):
         message = (
-            f"{path} is a folder, expected the driver's {kind} (Docker makes one where it mounts a missing file). "
+            f"{path} is a folder; expected the driver's {kind} (Docker makes one where it mounts a missing file). "
             "Remove it, and install the driver package again."
         )
     else:
-        message = f"{path} is missing, expected the driver's {kind}. Install the driver package again."
+        message = f"{path} is missing; expected the driver's {kind}. Install the driver package again."
     files.findings.append(Finding("driver_file", message))
 
 
@@ -228,7 +228,7 @@ def node_findings(nodes: DeviceNodes) -> list[Finding]:
         findings.append(Finding("device_node", text))
     for path in nodes.wrong:
         text = (
-            f"{path} is no device node, expected a character device (Docker makes a folder where it mounts a missing "
+            f"{path} is no device node; expected a character device (Docker makes a folder where it mounts a missing "
             "file). Remove it and reboot the host."
         )
         findings.append(Finding("device_node", text))

@@ -215,7 +215,7 @@ def failed(result: Result) -> Finding:
         said = ["not found"]
     printed = f"printed {quote(said[0])}" if said else "printed nothing"
     text = (
-        f"npu-smi info ended with status {result.rc} and {printed}, expected its table and status 0. Run it on the "
+        f"npu-smi info ended with status {result.rc} and {printed}; expected its table and status 0. Run it on the "
         "host; if it stays, reboot the host or install the driver again."
     )
     return Finding("npu_smi_failed", text)
@@ -226,7 +226,7 @@ def health_findings(chips: list[Chip]) -> list[Finding]:
     for chip in chips:
         if chip.name is not None and chip.health != "OK":
             command = f"npu-smi info -t health -i {chip.npu_id} -c {chip.chip_id or 0}"
-            text = f"{chip.label} health is {chip.health}, expected OK. See what is wrong with: {command}."
+            text = f"{chip.label} health is {chip.health}; expected OK. See what is wrong with: {command}."
             findings.append(Finding("health", text, chip.npu_id))
     return findings
 

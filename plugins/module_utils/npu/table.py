@@ -358,7 +358,7 @@ class _Reader:
             chip.health = "UNKNOWN"
             self.find(
                 "chip_unreadable",
-                f"The health of {chip.label} is {quote(row.health)}: expected one of "
+                f"The health of {chip.label} is {quote(row.health)}; expected one of "
                 f"{', '.join(HEALTH)}. Check it with: npu-smi info -t health -i {chip.npu_id}.",
                 chip.npu_id,
             )

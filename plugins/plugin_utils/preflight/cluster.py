@@ -158,7 +158,7 @@ def _closed_to_server(play: Play, server: str) -> list[tuple[str, Finding]]:
 
 
 def _closed(play: Play, host: str) -> list[dict]:
-    probes = play.answer(host, "__ascend_driver_check_host").get("probes") or []
+    probes = play.answer(host, "ascend_driver_check_host").get("probes") or []
     return [probe for probe in probes if probe["result"] not in ("open", "refused")]
 
 
@@ -179,7 +179,7 @@ def _opening(ports: list[str], where: str) -> str:
 def _workers(play: Play) -> list[tuple[str, Finding]]:
     """What all workers are to have alike, and what each is to have alone."""
     multi_node = play.settings["multi_node"]
-    read = {host: play.answer(host, "__ascend_driver_check_npu_info") for host in play.hosts}
+    read = {host: play.answer(host, "ascend_driver_check_npu_info") for host in play.hosts}
     versions = {host: npu["driver_version"] for host, npu in read.items() if npu.get("driver_version")}
     found = _differing(versions, "driver_equal", "fail" if multi_node else "warn", "the driver", "Bring all workers to one driver version.")
     if not multi_node:
@@ -226,6 +226,6 @@ def _differing(values: dict[str, str], check: str, result: str, what: str, remed
 
 @CHECKS.add(hostname="whether hosts share a host name")
 def _hostnames(play: Play) -> list[tuple[str, Finding]]:
-    names = {host: play.answer(host, "__ascend_driver_check_host").get("hostname") for host in play.hosts}
+    names = {host: play.answer(host, "ascend_driver_check_host").get("hostname") for host in play.hosts}
     remedy = "Harmless here, since workers have names of their own; hostnamectl set-hostname tells them apart."
     return _shared({host: name for host, name in names.items() if name}, "hostname", "warn", "the hostname", remedy)

@@ -20,7 +20,7 @@ def clones(play: Play) -> list[tuple[str, Finding]]:
     """Hosts whose data makes GPUStack take them for one worker."""
     if play.settings["cluster"] != "gpustack":
         return []
-    read = {host: play.answer(host, "__ascend_driver_check_host") for host in play.hosts}
+    read = {host: play.answer(host, "ascend_driver_check_host") for host in play.hosts}
     holders: dict[str, list[str]] = defaultdict(list)
     for host, found in read.items():
         data = found.get("data") or {}

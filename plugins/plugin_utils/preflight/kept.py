@@ -11,14 +11,14 @@ from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding 
 CHECKS = Checks()
 # By check, in the order of the report
 FACTS = (
-    ("takeover", "__gpustack_takeover_problems"),
-    ("exports", "__nfs_server_problems"),
-    ("mount", "__nfs_client_problems"),
-    ("docker_settings", "__docker_swarm_problems"),
-    ("services", "__vllm_stack_problems"),
-    ("variables", "__gpustack_setting_problems"),
-    ("image", "__gpustack_image_problems"),
-    ("image", "__vllm_stack_image_problems"),
+    ("takeover", "gpustack_takeover_problems"),
+    ("exports", "nfs_server_problems"),
+    ("mount", "nfs_client_problems"),
+    ("docker_settings", "docker_swarm_problems"),
+    ("services", "vllm_stack_problems"),
+    ("variables", "gpustack_setting_problems"),
+    ("image", "gpustack_image_problems"),
+    ("image", "vllm_stack_image_problems"),
 )
 
 

@@ -20,8 +20,14 @@ from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host imp
 CHECKS = Checks()
 # How the collection's public variables begin
 FAMILIES = ("gpustack_", "ascend_driver_check_", "nfs_server_", "nfs_client_", "firewalld_configure_", "docker_swarm_", "vllm_stack_")
-# The facts that the roles leave, and what a workflow hands on from verify
-FACTS = ("ascend_driver_check_report", "ascend_driver_check_summary", "ascend_driver_check_npus", "gpustack_cluster")
+# The facts that the roles leave for others, and what a workflow hands on from verify
+FACTS = (
+    *("ascend_driver_check_host", "ascend_driver_check_npu_info", "ascend_driver_check_npus"),
+    *("ascend_driver_check_report", "ascend_driver_check_summary", "gpustack_store_seen", "gpustack_reset_plan", "gpustack_cause"),
+    *("gpustack_takeover_problems", "gpustack_setting_problems", "gpustack_image_problems", "docker_swarm_problems"),
+    *("nfs_server_problems", "nfs_server_exported", "nfs_client_problems", "nfs_client_unmounted"),
+    *("vllm_stack_problems", "vllm_stack_image_problems", "gpustack_cluster"),
+)
 # From here on, a name that does not even begin like the collection's is taken for a slip.
 ALIKE = 0.92
 # What other hosts use of a host, whether it is in the run or not
@@ -127,7 +133,7 @@ class _Judged:
     def _slip(self, name: str) -> Finding | None:
         """The finding of a name that is none of the collection's and looks like one."""
         if name not in self._names:
-            self._names[name] = _slip(name, [*self._known, *FACTS])
+            self._names[name] = None if name in FACTS else _slip(name, list(self._known))
         return self._names[name]
 
 
