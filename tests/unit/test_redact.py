@@ -259,7 +259,7 @@ PLAIN_TEXTS = [
     "image haproxy:2.6@sha256:0123 of https://registry.example.com/library/haproxy@sha256:0123",
     "root@10.0.0.9: Permission denied (publickey,password).",
     "Give it with --ask-become-pass or as ansible_become_password, or let ansible_user use sudo without one (NOPASSWD).",
-    "the cluster token of the container gpustack is malformed (its --token: it has white space in it): expected a text",
+    "the cluster token of the container gpustack is malformed (its --token: it has white space in it); expected a text",
     "http://172.16.33.106:8080/v2 and http://[fe80::1]:80",
     "token: <known once the server runs>",
     '{"shm_size": "2g", "log_options": {"max-size": "50m", "max-file": "3"}, "ulimits": ["nofile:65535:65535"]}',
