@@ -21,6 +21,7 @@ LANGUAGES = {"": ("README.md", "docs/guides.md"), "zh/": ("README.zh-CN.md", "do
 CAPTIONS = {"": "Guides", "zh/": "指南"}
 LAB = ("lab/README.md", "lab/npu/README.md")
 CHECKS = "roles/ascend_driver_check/README.md"
+DEVELOPING = "docs/developing.md"
 # What Sphinx makes by itself, for its own search
 NO_PAGES = {"search.html", "genindex.html"}
 
@@ -77,7 +78,7 @@ class Site:
             return f"collections/{role.group(1)}_role.rst"
         if f"{file}#{name}" in self.sections:
             return self.sections[f"{file}#{name}"]
-        if file not in (*LAB, CHECKS):
+        if file not in (*LAB, CHECKS, DEVELOPING):
             (self.source / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / file, self.source / file)
         return file + (f"#{name}" if name else "")
@@ -122,10 +123,11 @@ def write_pages(source: pathlib.Path) -> None:
         chapters = toctree(CAPTIONS[folder], names)
         if not folder:
             chapters += toctree("Reference", ["Modules, filters and roles <collections/index>", f"Checks <{CHECKS.removesuffix('.md')}>"])
-            chapters += toctree("Simulated servers", [path.removesuffix(".md") for path in LAB]) + toctree("中文", ["中文 <zh/index>"])
+            chapters += toctree("Simulated servers", [path.removesuffix(".md") for path in LAB])
+            chapters += toctree("Development", [DEVELOPING.removesuffix(".md")]) + toctree("中文", ["中文 <zh/index>"])
         index.write_text(index.read_text() + (source / folder / "guides.md").read_text() + chapters)
         (source / folder / "guides.md").unlink()
-    for path in (*LAB, CHECKS):
+    for path in (*LAB, CHECKS, DEVELOPING):
         site.write(path, (ROOT / path).read_text(), path)
 
 
