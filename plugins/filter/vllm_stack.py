@@ -60,18 +60,18 @@ def _filled(service: Mapping, defaults: dict) -> dict:
 
 def vllm_stack_models(services: list, store: str) -> list[str]:
     """The models' directories on the hosts; those that can't be told from what was given are left out."""
-    models = [_places(service["model"], store) for service in services]
-    return sorted({places[0] for places in models if places})
+    models = [_on_host(service["model"], store) for service in services]
+    return sorted({directory for directory in models if directory})
 
 
-def _places(model: str, store: str) -> tuple[str, str] | None:
-    """A model's directory on the host and in the container; None for one outside of the store."""
-    root = posixpath.normpath(store)
-    path = posixpath.normpath(posixpath.join(MODELS, model))
-    for base in (root, MODELS):
-        if path.startswith(f"{base}/"):
-            return root + path[len(base) :], path
-    return None
+def _on_host(model: str, store: str) -> str | None:
+    """A model's directory on the host; None for one outside of the store."""
+    root, path = posixpath.normpath(store), _in_container(model)
+    return next((root + path[len(base) :] for base in (root, MODELS) if path.startswith(f"{base}/")), None)
+
+
+def _in_container(model: str) -> str:
+    return posixpath.normpath(posixpath.join(MODELS, model))
 
 
 # Refusals
@@ -91,7 +91,7 @@ def _service_problems(service: Mapping, settings: dict) -> list[str]:
     name, problems = service["name"], []
     if len(f"{settings['name']}_{name}") > NAME_LENGTH:
         problems.append(f"service {name} is {settings['name']}_{name} for Docker; expected {NAME_LENGTH} characters at most. Shorten it.")
-    if not _places(service["model"], settings["store"]):
+    if not _on_host(service["model"], settings["store"]):
         problems.append(
             f"service {name} has the model {service['model']!r}; expected a directory below the store {settings['store']}, such as "
             "Qwen/Qwen3-30B-A3B. Bring the model there, and name it so."
@@ -170,10 +170,10 @@ def _npu_problems(services: list, nodes: dict) -> list[str]:
 def _missing_models(services: list, settings: dict) -> list[str]:
     problems = []
     for service in services:
-        places = _places(service["model"], settings["store"])
-        if places and places[0] in settings.get("missing", []):
+        directory = _on_host(service["model"], settings["store"])
+        if directory and directory in settings.get("missing", []):
             problems.append(
-                f"service {service['name']}: the model's directory {places[0]} is not in the store; expected it there with the "
+                f"service {service['name']}: the model's directory {directory} is not in the store; expected it there with the "
                 "weights. Download it to there, or correct its model."
             )
     return problems
@@ -210,7 +210,7 @@ def _command(service: Mapping, settings: dict) -> list[str]:
     return [
         "vllm",
         "serve",
-        _places(service["model"], settings["store"])[1],
+        _in_container(service["model"]),
         "--served-model-name",
         str(service["served_name"]),
         "--tensor-parallel-size",

@@ -134,7 +134,8 @@ def _without_named(text: str, lead: re.Pattern, given: re.Pattern) -> str:
     for match in lead.finditer(text):
         if match.start() < position or not looks_secret(match["name"]):
             continue
-        value = given.match(text, match.end()).group()
+        found = given.match(text, match.end())
+        value = found.group() if found else ""
         if value.strip("\\\"',;:)]}").lower() in _SWITCH:
             continue
         mark = match.groupdict().get("mark", "")

@@ -176,8 +176,8 @@ def gather(parameters: dict[str, Any], runner: Runner, clock: Callable[[], float
         except docker_cli.DockerError as error:
             silent = silent if silent is not None else clock()
             if clock() - silent >= ENGINE_LIMIT:
-                told = {"kind": "engine", "detail": str(error), "log": ""}
-                return {"healthy": False, "finished": True, "progress": "Docker does not answer", "known": known, **told}
+                cause = {"kind": "engine", "detail": str(error), "log": ""}
+                return {"healthy": False, "finished": True, "progress": "Docker does not answer", "known": known, **cause}
             sleep(POLL)
             continue
         if container and not known:

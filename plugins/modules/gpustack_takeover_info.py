@@ -328,10 +328,10 @@ def main() -> None:
     module.no_log_values.update(redact.secrets_of([], desired.env))
     try:
         container = read_container(runner, parameters["container"], parameters["timeout"])
-        if container is None or docker_cli.is_managed(container):
-            module.exit_json(changed=False, **{**NOTHING, "exists": container is not None})
-        module.no_log_values.update(takeover.secrets_of(container))
-        result = examine(container, desired, runner, parameters["timeout"], parameters["version_timeout"])
+        result = {**NOTHING, "exists": container is not None}
+        if container is not None and not docker_cli.is_managed(container):
+            module.no_log_values.update(takeover.secrets_of(container))
+            result = examine(container, desired, runner, parameters["timeout"], parameters["version_timeout"])
     except docker_cli.DockerError as error:
         module.fail_json(
             msg=f"Docker does not tell of the container {parameters['container']} ({error}); expected it to answer. See"

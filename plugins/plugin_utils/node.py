@@ -188,8 +188,8 @@ def container_changes(diff: dict) -> list[str]:
 
 
 def _change(field: str, before: Any, after: Any) -> list[str]:
-    named = [_by_name(field, each) for each in (before, after)]
-    lines = _items(field, *named) if None not in named else []
+    old, new = _by_name(field, before), _by_name(field, after)
+    lines = _items(field, old, new) if old is not None and new is not None else []
     # The order of a command's arguments matters, and a secret may be told by the one before it.
     if isinstance(before, list) and isinstance(after, list) and field not in ("command", "entrypoint", "env"):
         gone = [_item(item) for item in before if item not in after]

@@ -15,7 +15,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT
@@ -163,7 +163,7 @@ def _setting_kind(name: str) -> str:
 
 # Kinds that a pattern does not tell; each gives (what is expected, the remedy) of a wrong value, else None.
 
-Verdict = "tuple[str, str] | None"
+Verdict = Optional[tuple[str, str]]
 
 
 def _text(value: Any, rule: Mapping, fits: Callable[[str], bool], expected: str) -> Verdict:

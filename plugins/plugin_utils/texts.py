@@ -71,7 +71,7 @@ def is_url(text: str) -> bool:
 
 def is_port_range(text: str) -> bool:
     match = re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", text)
-    return bool(match) and 1 <= int(match.group(1)) <= int(match.group(2)) <= 65535
+    return match is not None and 1 <= int(match.group(1)) <= int(match.group(2)) <= 65535
 
 
 def is_pem(text: str) -> bool:

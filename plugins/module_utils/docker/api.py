@@ -11,7 +11,7 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Callable
+from typing import Any, Callable, Protocol
 
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 
@@ -26,6 +26,12 @@ class ApiError(Exception):
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(redact.text(message))
         self.status = status
+
+
+class Body(Protocol):
+    """What is posted a part at a time."""
+
+    def read(self, count: int = ..., /) -> bytes: ...
 
 
 class _Connection(http.client.HTTPConnection):
@@ -57,7 +63,7 @@ def api(timeout: float, path: str = SOCKET) -> Api:
     return ask
 
 
-def messages(timeout: float, where: str, body: BinaryIO | None, headers: dict[str, str], path: str = SOCKET) -> Iterator[dict[str, Any]]:
+def messages(timeout: float, where: str, body: Body | None, headers: dict[str, str], path: str = SOCKET) -> Iterator[dict[str, Any]]:
     """What the engine says, line by line, while it does what was posted; each line, and each part of the body, may take so many seconds."""
     connection = _Connection(path, timeout)
     try:

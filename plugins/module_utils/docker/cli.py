@@ -12,7 +12,7 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -186,7 +186,7 @@ def labels_of(container: dict[str, Any]) -> dict[str, str]:
     return (container.get("Config") or {}).get("Labels") or {}
 
 
-def environment_of(container: dict[str, Any]) -> dict[str, str]:
+def environment_of(container: Mapping[str, Any]) -> dict[str, str]:
     return dict(entry.partition("=")[::2] for entry in (container.get("Config") or {}).get("Env") or [])
 
 

@@ -137,7 +137,7 @@ class _Upload:
         self._file, self._total, self._jobs, self._state = file, total, jobs, state
         self._written = 0.0
 
-    def read(self, count: int) -> bytes:
+    def read(self, count: int = -1) -> bytes:
         if time.monotonic() - self._written > 1:
             self._written = time.monotonic()
             told = f"{docker_images.size(self._file.tell())} of {docker_images.size(self._total)} read"

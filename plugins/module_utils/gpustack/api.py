@@ -114,7 +114,8 @@ def fetcher(token: str, validate_certs: bool = True, ca_path: str | None = None)
 
 def _body(answer: Any, deadline: float) -> bytes:
     """The whole body; urllib's own limit is for each read, which a slow sender never reaches."""
-    chunks, size = [], 0
+    chunks: list[bytes] = []
+    size = 0
     while True:
         chunk = answer.read1(65536)
         if not chunk:

@@ -43,7 +43,8 @@ def volume_place(volume: dict[str, Any]) -> str:
 
 def _described(run: Runner, data: dict[str, Any], store: dict[str, Any] | None, mountinfo: str, timeout: float) -> dict[str, Any]:
     uuid = worker_uuid(run, data["path"], timeout) if data["exists"] else None
-    return {**data, "on_store": bool(store) and is_shared(data["path"], store, host_mounts.parse_mountinfo(mountinfo)), "worker_uuid": uuid}
+    on_store = is_shared(data["path"], store, host_mounts.parse_mountinfo(mountinfo)) if store else False
+    return {**data, "on_store": on_store, "worker_uuid": uuid}
 
 
 def worker_uuid(run: Runner, data: str, timeout: float) -> str | None:

@@ -27,8 +27,8 @@ class NotDeployed(ValueError):
 def of(version: Any) -> Generation:
     """The generation that deploys a version. Raises NotDeployed."""
     key = version_key(version)
-    for generation in DEPLOYED if key else ():
-        if key[: len(generation.series)] == generation.series:
+    for generation in DEPLOYED:
+        if key and key[: len(generation.series)] == generation.series:
             return generation
     yet = ", which is not deployed yet" if key and any(key[: len(series)] == series for series in TO_COME) else ""
     names = " and ".join(generation.name for generation in DEPLOYED)

@@ -70,7 +70,7 @@ class Cluster:
     comparison: Comparison
 
 
-def observe(client: Client, expected: Mapping[str, int]) -> Cluster:
+def observe(client: Client, expected: Mapping[str, int | None]) -> Cluster:
     version = client.version()
     workers = client.workers()
     return Cluster(version, workers, compare(workers, expected))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple, Union
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner
@@ -87,10 +87,10 @@ def parse_service(text: str) -> list[str]:
 def read_port(text: str) -> str:
     """A port as firewall-cmd prints it. Raises ValueError with a sentence for the user."""
     match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?/(tcp|udp)", text)
-    first, last = (int(match.group(1)), int(match.group(2) or match.group(1))) if match else (0, 0)
+    first, last, protocol = (int(match.group(1)), int(match.group(2) or match.group(1)), match.group(3)) if match else (0, 0, "")
     if not 0 < first <= last < 65536:
         raise ValueError(f"{text!r} is no port; expected one such as 8080/tcp or 40000-40063/udp. Correct it.")
-    return f"{first}-{last}/{match.group(3)}" if last > first else f"{first}/{match.group(3)}"
+    return f"{first}-{last}/{protocol}" if last > first else f"{first}/{protocol}"
 
 
 def in_order(ports: Iterable[str]) -> list[str]:
@@ -116,8 +116,9 @@ def ports_of_file(text: str) -> list[str]:
 def collapse(networks: Iterable[Network]) -> list[Network]:
     """Each once, and adjacent ones as one; without those that only this host has."""
     outside = [network for network in networks if not network.is_loopback and not network.is_link_local]
-    by_version = [[network for network in outside if network.version == version] for version in (4, 6)]
-    return [network for same in by_version for network in ipaddress.collapse_addresses(same)]
+    of_4 = [network for network in outside if isinstance(network, ipaddress.IPv4Network)]
+    of_6 = [network for network in outside if isinstance(network, ipaddress.IPv6Network)]
+    return [*ipaddress.collapse_addresses(of_4), *ipaddress.collapse_addresses(of_6)]
 
 
 def zones_by_source(zones: Zones) -> dict[str, list[Network]]:
@@ -152,7 +153,7 @@ def _rules(zone: str, service: str, networks: list[Network]) -> set[Entry]:
     return {Entry(zone, "rich-rule", _RULE.format(version=version, source=source, service=service)) for version, source in shown}
 
 
-def own(found: set[Entry], names: Iterable[str]) -> set[Entry]:
+def own(found: set[Entry], names: Collection[str]) -> set[Entry]:
     """The entries that open the services of these names. Rules of another form are the operator's."""
     return {entry for entry in found if opened(entry) in names}
 
@@ -165,7 +166,7 @@ def opened(entry: Entry) -> str | None:
     return rule.group(1) if rule else None
 
 
-def stale(found: set[Entry], given_up: Iterable[str], kept: Iterable[str], needed: set[Entry]) -> set[Entry]:
+def stale(found: set[Entry], given_up: Collection[str], kept: Collection[str], needed: set[Entry]) -> set[Entry]:
     """The own entries to remove: of services that are given up all, of the others rules that are no longer needed. A service that is
     open in a further zone was opened there by the operator."""
     former = {entry for entry in own(found, kept) if entry.option == "rich-rule"}

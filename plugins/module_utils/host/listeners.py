@@ -104,5 +104,5 @@ def _listener(
         "pid": pid,
         "process": process.name if process else None,
         "container": docker_cli.name_of(container) if container else None,
-        "ours": bool(container) and docker_cli.is_ours(container, ours, stack),
+        "ours": docker_cli.is_ours(container, ours, stack) if container else False,
     }

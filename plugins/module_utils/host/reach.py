@@ -26,14 +26,14 @@ def resolve(run: Runner, name: str, timeout: float) -> str | None:
         return str(ipaddress.ip_address(name.strip("[]")))
     except ValueError:
         pass
-    found = []
+    found: list[str] = []
     for database in ("ahostsv4", "ahosts"):
         result = run(["getent", database, name], timeout)
         found += [line.split()[0] for line in result.stdout.splitlines() if line.strip() and result.rc == 0]
         if found or result.timed_out:
             break
     outside = [address for address in found if not ipaddress.ip_address(address.partition("%")[0]).is_loopback]
-    return (outside or found or [None])[0]
+    return next(iter(outside or found), None)
 
 
 def addresses(run: Runner, name: str, timeout: float) -> list[str]:
@@ -45,7 +45,8 @@ def addresses(run: Runner, name: str, timeout: float) -> list[str]:
 
 def probe_ports(run: Runner, targets: list[dict[str, Any]], timeout: float) -> list[dict[str, Any]]:
     """Each target (host, port) with its result: open, refused (nothing listens there), unreachable, timeout or unresolved."""
-    addresses = {name: resolve(run, name, timeout) for name in dict.fromkeys(target["host"] for target in targets)}
+    # Empty for one without any
+    addresses = {name: resolve(run, name, timeout) or "" for name in dict.fromkeys(target["host"] for target in targets)}
     known = [(addresses[target["host"]], target["port"]) for target in targets if addresses[target["host"]]]
     results: dict[tuple[str, int], str] = {}
     for start in range(0, len(known), _PROBES_AT_ONCE):
@@ -65,7 +66,8 @@ def _connect(targets: list[tuple[str, int]]) -> dict[tuple[str, int], str]:
         rejected = set()
         while selector.get_map() and time.monotonic() < deadline:
             for key, _events in selector.select(max(0.0, deadline - time.monotonic())):
-                results[key.data] = _answer(key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+                target, connection = key.data
+                results[target] = _answer(connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
                 selector.unregister(key.fileobj)
             rejected |= _rejected(listeners)
     return {target: "unreachable" if target in rejected else result for target, result in results.items()}
@@ -99,7 +101,7 @@ def _start(stack: contextlib.ExitStack, selector: selectors.BaseSelector, target
     except (OSError, OverflowError):
         return errno.EINVAL
     if code == errno.EINPROGRESS:
-        selector.register(connection, selectors.EVENT_WRITE, target)
+        selector.register(connection, selectors.EVENT_WRITE, (target, connection))
     return code
 
 

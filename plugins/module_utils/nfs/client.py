@@ -117,8 +117,8 @@ def hidden_files(run: Runner, path: str, timeout: float) -> list[str]:
 def locate_server(run: Runner, server: str, timeout: float) -> dict[str, Any]:
     """Where the server is; what ask_server would add is not known yet."""
     address = reach.resolve(run, server, timeout)
-    unasked = {"port": None, "exports": None, "error": None, "seen_as": None, "admitted": {}}
-    return {"address": address, "local": bool(address) and is_own_address(address), **unasked}
+    unasked: dict[str, Any] = {"port": None, "exports": None, "error": None, "seen_as": None, "admitted": {}}
+    return {"address": address, "local": is_own_address(address) if address else False, **unasked}
 
 
 def ask_server(run: Runner, located: dict[str, Any], timeout: float) -> dict[str, Any]:

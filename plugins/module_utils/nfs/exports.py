@@ -122,10 +122,11 @@ class _Reader:
         self._at = 0
 
     def _match(self, pattern: re.Pattern[str]) -> str:
-        found = pattern.match(self.text, self._at).group()
-        self.line += found.count("\n")
-        self._at += len(found)
-        return found
+        found = pattern.match(self.text, self._at)
+        text = found.group() if found else ""
+        self.line += text.count("\n")
+        self._at += len(text)
+        return text
 
     def next(self, before: re.Pattern[str]) -> tuple[str, int]:
         """A token, unquoted, with its line; an empty one where exportfs sees the end of the line, or at a path, of the file."""

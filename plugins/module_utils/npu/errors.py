@@ -118,9 +118,9 @@ def find_driver_error(text: str) -> DriverError | None:
         code, line = max(coded, key=lambda pair: (pair[0] > -9000, pair[0] == -8020))
         return _coded_error(code, line)
     for pattern, meaning, remedy in TEXTS:
-        line = next((line for line in lines if pattern.search(line[:1000])), None)
-        if line is not None:
-            return DriverError(None, line, meaning, remedy)
+        told = next((line for line in lines if pattern.search(line[:1000])), None)
+        if told is not None:
+            return DriverError(None, told, meaning, remedy)
     return None
 
 

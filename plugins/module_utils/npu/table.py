@@ -434,11 +434,12 @@ class _Reader:
         if idle:
             self.table.idle_npus.append(int(idle.group(1)))
             return
-        ids = [integer(word) for word in cells[0].split()]
-        columns_match = len(cells) == self.process_columns and len(cells) >= 4 and len(ids) == self.process_ids
+        words = cells[0].split()
+        ids = [id_ for id_ in map(integer, words) if id_ is not None]
+        columns_match = len(cells) == self.process_columns and len(cells) >= 4 and len(ids) == len(words) == self.process_ids
         pid = integer(cells[1]) if columns_match else None
         memory = number(cells[3]) if columns_match else None
-        if pid is None or None in ids or (memory is None and cells[3] not in ABSENT):
+        if pid is None or (memory is None and cells[3] not in ABSENT):
             self.find(
                 "processes_unreadable",
                 f"Line {line_number} of npu-smi info can't be read: {quote(line)}. A process may be missing from the list. {COMPARE}",
@@ -487,8 +488,8 @@ class _Reader:
 
     def attach_processes(self) -> None:
         by_npu: dict[int, Chip] = {}
-        for chip in self.table.chips:
-            by_npu.setdefault(chip.npu_id, chip)
+        for first in self.table.chips:
+            by_npu.setdefault(first.npu_id, first)
         seen = set()
         for row in self.process_rows:
             chip = self.whole.get((row.npu_id, row.chip_id))

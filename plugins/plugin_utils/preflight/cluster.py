@@ -107,8 +107,7 @@ def firewall_probes(host: str, hosts: list[str], hostvars: Any, groups: dict, st
     if host == server:
         others = [each for each in hosts if each in workers and each != server]
         for worker, address in zip(others, addresses(others, hostvars)):
-            ports = [int(port.split("-", 1)[0]) for port in _probed_ports(worker, hostvars, groups)]
-            found += [{"host": address, "port": port} for port in ports]
+            found += [{"host": address, "port": int(ports.split("-", 1)[0])} for ports in _probed_ports(worker, hostvars, groups)]
     elif host in workers and server:
         found.append({"host": addresses([server], hostvars)[0], "port": port_table.server_port(server, hostvars)})
     if store_type == "nfs" and store and host != store:

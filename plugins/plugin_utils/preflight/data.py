@@ -22,8 +22,8 @@ def clones(play: Play) -> list[tuple[str, Finding]]:
         return []
     read = {host: play.answer(host, "ascend_driver_check_host") for host in play.hosts}
     holders: dict[str, list[str]] = defaultdict(list)
-    for host, found in read.items():
-        data = found.get("data") or {}
+    for host, answer in read.items():
+        data = answer.get("data") or {}
         if data.get("worker_uuid") and not data.get("on_store"):
             holders[data["worker_uuid"]].append(host)
     found = []
