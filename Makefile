@@ -66,7 +66,7 @@ clean: ## remove the demo's and the tests' servers, networks, volumes and proces
 	@$(TEST_LAB_2) lab/lab down
 	@$(TEST_LAB_1) lab/lab down
 	@lab/lab clean
-	@rm -rf $(ANSIBLE_HOME) .ansible .pytest_cache .ruff_cache .hypothesis .molecule
+	@rm -rf $(ANSIBLE_HOME) .ansible .mypy_cache .pytest_cache .ruff_cache .hypothesis .molecule
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: distclean
@@ -100,8 +100,9 @@ CLUSTERS := $(filter-out molecule-vm_% molecule-swarm molecule-check_mode,$(SCEN
 BESIDE_UNIT := molecule-awx molecule-default molecule-images molecule-options
 
 .PHONY: lint
-lint: venv ## form: ansible-lint (production), yamllint, ruff, the changelog
+lint: venv ## form and types: ruff, mypy, yamllint, ansible-lint (production), the changelog
 	@ruff check . && ruff format --check .
+	@cd collections && mypy --config-file ../pyproject.toml ansible_collections/ascend/gpustack/plugins
 	@yamllint --strict .
 	@antsibull-changelog lint
 	@ansible-lint --offline -q
