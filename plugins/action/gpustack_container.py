@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.progress import follow
 
@@ -19,9 +20,14 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         arguments = dict(self._task.args)
         definition = arguments.pop("definition", None)
+        replaces = boolean(arguments.pop("replaces", False))
         changed = False
         if definition:
-            made = self._execute_module(module_name="community.docker.docker_container", module_args=definition, task_vars=variables)
+            if replaces:
+                refused = self._try(definition, variables)
+                if refused:
+                    return {**result, **refused, "kind": "docker", "kept": True}
+            made = self._docker(definition, variables)
             if made.get("failed") or made.get("unreachable"):
                 return {**result, **made, "kind": "docker"}
             changed = bool(made.get("changed"))
@@ -38,3 +44,14 @@ class ActionModule(ActionBase):
         answer = follow(str(variables.get("inventory_hostname")), f"container {arguments['name']}", ask)
         failed = bool(answer.get("failed")) or not answer.get("healthy")
         return {**result, **answer, "changed": changed, "failed": failed, "msg": answer.get("msg") or answer.get("detail", "")}
+
+    def _docker(self, definition: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        return self._execute_module(module_name="community.docker.docker_container", module_args=definition, task_vars=variables)
+
+    def _try(self, definition: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """What Docker has against a container, empty where it takes it: Docker's module removes the one that is there before Docker has
+        looked at the next. It is made beside that one under another name, not started, and removed."""
+        trial = f"{definition['name']}-trial"
+        made = self._docker({**definition, "name": trial, "state": "present", "restart": False}, variables)
+        gone = self._docker({"name": trial, "state": "absent", "keep_volumes": False}, variables)
+        return next((each for each in (made, gone) if each.get("failed") or each.get("unreachable")), {})

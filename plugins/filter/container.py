@@ -20,7 +20,8 @@ _REFUSALS = (
     ("disk", r"no space left on device"),
     (
         "argument",
-        r"Unsupported parameters|of type|[Cc]onvert|[Ee]rror parsing|invalid|value of|missing required|Cannot ",
+        r"Unsupported parameters|of type|[Cc]onvert|[Ee]rror parsing|invalid|value of|missing (?:required|parameter)|Cannot |appears twice"
+        r"|[Dd]uplicate mount|unknown (?:log opt|or invalid runtime|capability)|no log driver|CPUs are not available",
     ),
 )
 
@@ -74,6 +75,7 @@ def run_failure(result: dict, node: dict, secrets: dict) -> str:
     kind = result.get("kind") or "docker"
     kind = refusal_kind(why) if kind == "docker" else kind
     text = f"{node['host']}: {_sentences(kind, why, node)}"
+    text += " The container that is there was left as it is." if result.get("kept") else ""
     if result.get("log"):
         text += f"\nThe end of `docker logs {node['container']}`:\n{result['log']}"
     return redact.text(text, (str(secret) for secret in secrets.values() if secret))

@@ -15,10 +15,10 @@ def reset_of_host(host: dict, directories: list[dict], settings: dict) -> dict:
 
 
 def reset_report(hosts: list[str], hostvars: Any, settings: dict) -> dict:
-    """What goes and what stays, in lines for all hosts together, and the command that goes on."""
-    return reset.report(
-        {host: hostvars[host]["gpustack_reset_plan"] for host in hosts if "gpustack_reset_plan" in hostvars[host]}, settings
-    )
+    """What goes and what stays, in lines for all hosts together, and the command that goes on. Hosts of which nothing could be read are
+    named, and the command leaves them out."""
+    known = {host: hostvars[host]["gpustack_reset_plan"] for host in hosts if "gpustack_reset_plan" in hostvars[host]}
+    return reset.report(known, [host for host in hosts if host not in known], settings)
 
 
 class FilterModule:

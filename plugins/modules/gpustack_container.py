@@ -31,6 +31,12 @@ options:
     description: The container, as M(community.docker.docker_container) takes it. Read by the task alone, before it waits.
     type: dict
     default: {}
+  replaces:
+    description:
+      - Whether the container takes the place of one that is there. Docker then has to take it under another name first, so that the
+        one that is there stays where Docker refuses it. Read by the task alone.
+    type: bool
+    default: false
   timeout:
     description: Seconds until the container has to be healthy. Read by the task alone.
     type: int
@@ -196,6 +202,7 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "definition": {"type": "dict", "default": {}},
+            "replaces": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 300},
             "wait": {"type": "int", "default": 5},
             "explain": {"type": "bool", "default": False},

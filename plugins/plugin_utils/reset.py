@@ -114,13 +114,16 @@ def names(hosts: list[str], of: list[str]) -> str:
     return f"all {len(of)} hosts" if len(of) > 3 and len(hosts) == len(of) else ", ".join(hosts)
 
 
-def report(resets: dict[str, dict], settings: dict) -> dict:
-    """`goes` and `stays`, lines for all hosts together, and `command`, which goes on with what `goes` says."""
+def report(resets: dict[str, dict], away: list[str], settings: dict) -> dict:
+    """`goes` and `stays`, lines for all hosts together, and `command`, which goes on with what `goes` says, and so without those that are
+    away."""
     hosts = list(resets)
+    settings = {**settings, "limit": ",".join(hosts)} if away else settings
     goes = grouped((host, thing) for host in hosts for thing in resets[host]["goes"])
     # One who has confirmed is told so by the host's own failure.
     refused = [(host, f"nothing, {resets[host]['refusal']}") for host in hosts if resets[host]["refusal"] and not settings["confirmed"]]
     goes.update(grouped(refused))
+    goes.update({"not known, it could not be read": away} if away else {})
     stays = grouped((host, tuple(thing)) for host in hosts for thing in resets[host]["stays"])
     lines = []
     for (what, how), having in stays.items():

@@ -255,7 +255,7 @@ def _mount(value: Any, rule: Mapping) -> Verdict:
     fits = source.startswith("/") or texts.KINDS["volume_name"][0](source)
     if not fits or not re.fullmatch(r"/.*[^/].*", target) or (mode and not set(mode[0].split(",")) <= MODES):
         return expected, ""
-    if target in TARGETS:
+    if posixpath.normpath(target) in TARGETS:
         return f"another target than {target}, where the container has something already", ""
     return None
 

@@ -40,6 +40,10 @@ def told(**result) -> str:
             "Failed to convert memory to bytes: human_to_bytes() can't interpret following string: lots",
             "Correct gpustack_container_options",
         ),
+        ("unknown or invalid runtime name: nosuch", "Correct gpustack_container_options"),
+        ("unknown log opt 'max_size' for json-file log driver", "Correct gpustack_container_options"),
+        ("missing parameter(s) required by 'log_options': log_driver", "Correct gpustack_container_options"),
+        ('The mount point "/data/models" appears twice in the volumes option', "gpustack_volumes"),
         ("argument 'ulimits' is of type str and we were unable to convert to list", "Correct gpustack_container_options"),
         ("Error starting container: 500 Server Error: write /x: no space left on device", "Make room: docker system df"),
         ("Error starting container: 500 Server Error: driver failed", "Docker refuses the container gpustack (Error starting container"),
@@ -100,3 +104,10 @@ def test_cause_of_a_worker_that_is_not_ready_is_told_only_where_it_is_known():
         "the server refuses the token"
     )
     assert container.cause({"kind": "time", "detail": "x"}, NODE) == container.cause({"msg": "unreachable"}, NODE) == ""
+
+
+def test_refusal_of_docker_says_that_the_container_that_is_there_stayed():
+    assert told(kind="docker", msg="unknown or invalid runtime name: nosuch", kept=True).endswith(
+        "The container that is there was left as it is."
+    )
+    assert "left as it is" not in told(kind="docker", msg="unknown or invalid runtime name: nosuch")

@@ -38,10 +38,9 @@ def of_host(directories: list[dict] | None = None, settings: dict | None = None,
     return reset.reset_of_host({**HOST, **host}, directories or [CONFIG], {**SETTINGS, **(settings or {})})
 
 
-def report(hosts: dict[str, dict], **settings: Any) -> dict:
-    return reset.reset_report(
-        list(hosts), {host: {"gpustack_reset_plan": found} for host, found in hosts.items()}, {**SETTINGS, **settings}
-    )
+def report(hosts: dict[str, dict | None], **settings: Any) -> dict:
+    plans = {host: {"gpustack_reset_plan": found} if found else {} for host, found in hosts.items()}
+    return reset.reset_report(list(hosts), plans, {**SETTINGS, **settings})
 
 
 def test_all_hosts_are_told_together_with_the_command_that_goes_on():
@@ -136,3 +135,19 @@ def test_job_of_awx_names_what_to_launch_and_not_its_own_inventory(monkeypatch):
     monkeypatch.setenv("AWX_HOST", "https://awx.example.com")
     line = command_line.playbook("reset", ["/runner/inventory/hosts"], "atlas1", {"gpustack_reset_confirm": "true"})
     assert line == 'the job template of the playbook reset with the extra variables {"gpustack_reset_confirm": "true"} and the limit atlas1'
+
+
+def test_host_that_is_away_is_named_and_the_command_leaves_it_out():
+    found = report({"atlas1": of_host(), "atlas2": None, "atlas3": of_host()}, limit="gpustack_worker")
+    assert found["goes"][-1] == "atlas2: not known, it could not be read"
+    assert "--limit atlas1,atlas3 " in found["command"]
+
+
+def test_command_repeats_what_this_run_was_given_but_no_secret(monkeypatch):
+    given = ("gpustack_data_volume=/srv/gpdata", "@site vars.yml", "gpustack_token=0123456789abcdef", "gpustack_reset_confirm=true")
+    monkeypatch.setattr(command_line.context, "CLIARGS", {"extra_vars": given})
+    line = command_line.playbook("reset", [], extra={"gpustack_reset_confirm": "true"})
+    assert (
+        line
+        == "ansible-playbook ascend.gpustack.reset -e gpustack_data_volume=/srv/gpdata -e '@site vars.yml' -e gpustack_reset_confirm=true"
+    )

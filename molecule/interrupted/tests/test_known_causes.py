@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import run_playbook, wait_until
+from conftest import inspect, run_playbook, wait_until
 
 BOTH = ("--limit", "atlas1,atlas2")
 CONFIG = "/etc/gpustack/config.yaml"
@@ -19,6 +19,17 @@ def server(atlas):
 def test_option_that_docker_does_not_take_is_named(server):
     run = run_playbook("server", variables={"gpustack_container_options": {"ulimits": ["nofile=none"]}})
     assert run.rc != 0 and "gpustack_container_options" in run.text and TIME not in run.text.lower()
+
+
+@pytest.mark.parametrize("options", [{"runtime": "nosuch"}, {"log_driver": "json-file", "log_options": {"max_size": "10m"}}])
+def test_container_stays_where_docker_refuses_the_next(server, options):
+    before = inspect(server)
+    run = run_playbook("server", variables={"gpustack_container_options": options})
+    assert run.rc != 0 and "Correct gpustack_container_options" in run.text
+    assert "The container that is there was left as it is." in run.text
+    after = inspect(server)
+    assert (after["Id"], after["State"]["StartedAt"]) == (before["Id"], before["State"]["StartedAt"])
+    assert server.check_output("docker ps --all --format '{{.Names}}'") == "gpustack"
 
 
 def test_worker_with_an_old_token_is_told_from_one_whose_clock_is_wrong(atlas):
