@@ -19,6 +19,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.host import reach,
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu import holders as npu_holders
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result, run
 from ansible_collections.ascend.gpustack.plugins.modules import gpustack_host_info
+from shared import answers
 
 OURS = "a" * 64
 OTHER = "b" * 64
@@ -47,19 +48,6 @@ TCP6 = f"""  sl  local_address                         remote_address           
    0: {ANY6}:27A6 {ANY6}:0000 0A {REST} 6001 1 0000000016e8df36 100 0 0 10 0
    1: {ANY6}:0016 {ANY6}:0000 0A {REST} 6002 1 0000000016e8df36 100 0 0 10 0
 """
-
-
-def answers(table):
-    """A runner that knows its commands by their beginning."""
-
-    def runner(argv, timeout):
-        command = " ".join(argv)
-        for start, result in table.items():
-            if command.startswith(start):
-                return result
-        raise AssertionError(f"unexpected command: {command}")
-
-    return runner
 
 
 def healthy_probe(path="/data/models"):

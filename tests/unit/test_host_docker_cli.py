@@ -8,6 +8,7 @@ import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu import holders as npu_holders
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
+from shared import answers
 
 ID = "b76b9e4cc4ab0b780c82732c9e868f232a4183e369af58892e3b25cb4fb77744"
 VERSION = json.dumps(
@@ -44,19 +45,6 @@ INFO = {
     "Warnings": None,
 }
 DEAD = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
-
-
-def answers(table):
-    """A runner that knows its commands by their beginning."""
-
-    def runner(argv, timeout):
-        command = " ".join(argv)
-        for start, result in table.items():
-            if command.startswith(start):
-                return result
-        raise AssertionError(f"unexpected command: {command}")
-
-    return runner
 
 
 def test_a_working_engine_is_described():

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
+from shared import tasks
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
@@ -68,16 +69,6 @@ def refusals_of(path: pathlib.Path) -> set[str]:
         elif isinstance(node, ast.Assign) and path.parent.name == "preflight" and getattr(node.targets[0], "id", "") == "text":
             told.add(sentence(node.value) or GAP)
     return told - warnings_of(tree)
-
-
-def tasks(found: object) -> Iterator[dict]:
-    if isinstance(found, list):
-        for task in found:
-            yield from tasks(task)
-    elif isinstance(found, dict):
-        yield found
-        for name in ("tasks", "block", "rescue", "always"):
-            yield from tasks(found.get(name))
 
 
 def refusals_of_tasks(path: pathlib.Path) -> set[str]:

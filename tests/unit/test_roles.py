@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import pathlib
 import re
-from collections.abc import Iterator
 
 import pytest
 import yaml
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.variables import FACTS
+from shared import tasks
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -33,16 +33,6 @@ def foreign(text: str, own: str = "") -> set[str]:
 
 def load(path: pathlib.Path) -> object:
     return yaml.safe_load(path.read_text()) if path.exists() else None
-
-
-def tasks(found: object) -> Iterator[dict]:
-    if isinstance(found, list):
-        for task in found:
-            yield from tasks(task)
-    elif isinstance(found, dict):
-        yield found
-        for name in ("tasks", "block", "rescue", "always"):
-            yield from tasks(found.get(name))
 
 
 def tasks_of(role: pathlib.Path) -> list[dict]:

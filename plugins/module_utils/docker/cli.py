@@ -132,22 +132,20 @@ def read_containers(run: Runner, timeout: float) -> list[dict[str, Any]]:
 
 def read_image(run: Runner, reference: str, timeout: float) -> dict[str, Any] | None:
     """The description of an image on this host; None when it is not there."""
-    argv = ["docker", "image", "inspect", reference]
-    result = run(argv, timeout)
-    if result.rc == 0 and not result.timed_out:
-        return json.loads(result.stdout)[0]
-    if "no such image" in result.stderr.lower():
-        return None
-    raise DockerError(why(argv, result, timeout))
+    return _described(run, "image", reference, timeout)
 
 
 def read_volume(run: Runner, name: str, timeout: float) -> dict[str, Any] | None:
     """The description of a volume; None when it is not there."""
-    argv = ["docker", "volume", "inspect", name]
+    return _described(run, "volume", name, timeout)
+
+
+def _described(run: Runner, kind: str, name: str, timeout: float) -> dict[str, Any] | None:
+    argv = ["docker", kind, "inspect", name]
     result = run(argv, timeout)
     if result.rc == 0 and not result.timed_out:
         return json.loads(result.stdout)[0]
-    if "no such volume" in result.stderr.lower():
+    if f"no such {kind}" in result.stderr.lower():
         return None
     raise DockerError(why(argv, result, timeout))
 
