@@ -171,9 +171,8 @@ def test_token_that_is_yet_to_be_made_is_said_to_be(story):
     assert told == {"atlas1": created_lines, "atlas2": [*created_lines, "  token: <known once the server runs>"]}
 
 
-def test_host_without_npu_3_joins_with_the_seven_that_it_has(story, api, atlas):
-    workers = {worker["name"]: worker for worker in api("workers?perPage=100")["items"]}
-    assert {name: (worker["state"], len(worker["status"]["gpu_devices"])) for name, worker in workers.items()} == {
+def test_host_without_npu_3_joins_with_the_seven_that_it_has(story, workers, atlas):
+    assert {name: (worker["state"], len(worker["status"]["gpu_devices"])) for name, worker in workers().items()} == {
         "atlas1": ("ready", 8),
         "atlas2": ("ready", 7),
     }

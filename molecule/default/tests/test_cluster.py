@@ -14,10 +14,10 @@ ON_THE_CONTROLLER = {"assert", "debug", "fail", "import_role", "include_role", "
 ON_THE_CONTROLLER.add("validate_argument_spec")
 
 
-def test_five_workers_are_ready_with_eight_npus_each(api):
-    workers = {worker["name"]: worker for worker in api("workers?perPage=100")["items"]}
-    assert sorted(workers) == HOSTS
-    for name, worker in workers.items():
+def test_five_workers_are_ready_with_eight_npus_each(workers):
+    found = workers()
+    assert sorted(found) == HOSTS
+    for name, worker in found.items():
         assert worker["state"] == "ready", (name, worker["state_message"])
         npus = worker["status"]["gpu_devices"]
         assert [(npu["name"], npu["memory"]["total"]) for npu in npus] == [("910B4", 32 * 2**30)] * 8, name

@@ -75,21 +75,21 @@ def interrupted(atlas) -> Interrupted:
     return Interrupted(server, worker, run_playbook("site", *BOTH))
 
 
-def assert_both_are_ready(api) -> None:
-    workers = {worker["name"]: (worker["state"], len(worker["status"]["gpu_devices"])) for worker in api("workers?perPage=100")["items"]}
-    assert workers == {"atlas1": ("ready", 8), "atlas2": ("ready", 8)}
+def assert_both_are_ready(workers) -> None:
+    found = {name: (worker["state"], len(worker["status"]["gpu_devices"])) for name, worker in workers().items()}
+    assert found == {"atlas1": ("ready", 8), "atlas2": ("ready", 8)}
 
 
-def test_run_after_killed_ones_converges(interrupted, api):
+def test_run_after_killed_ones_converges(interrupted, workers):
     assert interrupted.run.rc == 0
-    assert_both_are_ready(api)
+    assert_both_are_ready(workers)
 
 
 def test_container_that_a_killed_run_started_is_not_started_again(interrupted, atlas):
     assert (started(atlas("atlas1")), started(atlas("atlas2"))) == (interrupted.server, interrupted.worker)
 
 
-def test_configuration_that_a_killed_run_wrote_is_in_effect_after_the_next(interrupted, atlas, api):
+def test_configuration_that_a_killed_run_wrote_is_in_effect_after_the_next(interrupted, atlas, workers):
     worker = atlas("atlas2")
     killed = run_playbook(
         "workers",
@@ -109,11 +109,11 @@ def test_configuration_that_a_killed_run_wrote_is_in_effect_after_the_next(inter
     assert "container gpustack: restarted to read its configuration (written after the container was started)" in run.text
     assert seconds(started(worker)) >= written
     assert started(atlas("atlas1")) == interrupted.server
-    assert_both_are_ready(api)
+    assert_both_are_ready(workers)
 
 
-def test_worker_that_lost_its_data_is_refused_by_name_and_replaced_when_asked(interrupted, atlas, api):
-    before = {worker["name"]: worker["worker_uuid"] for worker in api("workers?perPage=100")["items"]}
+def test_worker_that_lost_its_data_is_refused_by_name_and_replaced_when_asked(interrupted, atlas, workers):
+    before = {name: worker["worker_uuid"] for name, worker in workers().items()}
     atlas("atlas2").check_output("docker rm -f gpustack && docker volume rm gpustack-data")
     run = run_playbook("workers", "--limit=atlas2")
     assert run.rc != 0
@@ -126,7 +126,7 @@ def test_worker_that_lost_its_data_is_refused_by_name_and_replaced_when_asked(in
     assert atlas("atlas2").run("docker inspect gpustack").rc != 0
 
     assert run_playbook("site", *BOTH, variables={"gpustack_worker_replace_stale": True}).rc == 0
-    assert_both_are_ready(api)
-    after = {worker["name"]: worker["worker_uuid"] for worker in api("workers?perPage=100")["items"]}
+    assert_both_are_ready(workers)
+    after = {name: worker["worker_uuid"] for name, worker in workers().items()}
     assert after["atlas1"] == before["atlas1"] and after["atlas2"] != before["atlas2"]
     assert started(atlas("atlas1")) == interrupted.server

@@ -41,8 +41,8 @@ def test_servers_are_debian(atlas):
     assert "ID=debian" in atlas("atlas1").file("/etc/os-release").content_string
 
 
-def test_given_token_and_password_work_and_are_printed_nowhere(site, atlas, api):
-    assert [worker["state"] for worker in api("workers")["items"]] == ["ready", "ready"]
+def test_given_token_and_password_work_and_are_printed_nowhere(site, atlas, workers):
+    assert [worker["state"] for worker in workers().values()] == ["ready", "ready"]
     server = atlas("atlas1")
     login = f"printf 'user = \"admin:{PASSWORD}\"' | curl -fsS -K - http://127.0.0.1:8080/v1/users/me"
     assert json.loads(server.check_output(login))["username"] == "admin"

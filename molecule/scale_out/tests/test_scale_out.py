@@ -62,13 +62,12 @@ def test_run_that_prints_everything_prints_no_secret(first_run, atlas, token):
     assert "docker exec gpustack cat /var/lib/gpustack/initial_admin_password" in first_run.text
 
 
-def test_fifth_server_joins_alone(joined, api):
+def test_fifth_server_joins_alone(joined, workers):
     run, _before = joined
     assert run.rc == 0, run.output
     assert sorted(run.recap) == ["atlas5"]
     assert "initial_admin_password" not in run.output, "told by the run that made the server"
-    workers = {worker["name"]: worker["state"] for worker in api("workers?perPage=100")["items"]}
-    assert workers == dict.fromkeys(HOSTS, "ready")
+    assert {name: worker["state"] for name, worker in workers().items()} == dict.fromkeys(HOSTS, "ready")
 
 
 def test_nothing_elsewhere_was_restarted(joined, atlas):

@@ -6,7 +6,7 @@ import json
 import shlex
 from typing import Any
 
-from conftest import DATA, wait_until
+from conftest import DATA, reached, wait_until
 
 DEVICES = [f"/dev/davinci{number}" for number in range(8)] + ["/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc"]
 MOUNTS = [
@@ -66,6 +66,10 @@ def both(host: Any, token: str) -> dict[str, dict]:
     """The two workers, once there are two."""
     found = workers(host, token)
     return found if len(found) == 2 else {}
+
+
+def reached_workers(host: Any, token: str) -> dict[str, dict]:
+    return reached(lambda: list(workers(host, token).values()))
 
 
 def identities(found: dict[str, dict]) -> set[tuple]:

@@ -84,7 +84,7 @@ def taken_over(cut_off, before):
 def after(taken_over, server):
     """What GPUStack knows of its workers after the takeover."""
     assert taken_over.rc == 0
-    return by_hand.workers(server, by_hand.token_of(server))
+    return by_hand.reached_workers(server, by_hand.token_of(server))
 
 
 def problems(run: Run) -> list[str]:

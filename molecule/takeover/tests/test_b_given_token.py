@@ -54,7 +54,7 @@ def test_stopped_server_is_taken_over_with_its_token(taken_over, before, server)
 
 
 def test_workers_join_with_that_token_and_are_the_same_ones(taken_over, before, server):
-    found = by_hand.workers(server, TOKEN)
+    found = by_hand.reached_workers(server, TOKEN)
     assert {name: worker["state"] for name, worker in found.items()} == {"atlas1": "ready", "atlas2": "ready"}
     assert by_hand.identities(found) == before
 
