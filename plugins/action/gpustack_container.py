@@ -1,6 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the container by community.docker's module, and calls the module of this name until it is healthy or has a reason not to be."""
+"""Runs the container by community.docker's module, and calls the module of this name until it is healthy or has a reason not to be.
+
+In check mode it is that module's word alone on what would change."""
 
 from __future__ import annotations
 
@@ -22,6 +24,8 @@ class ActionModule(ActionBase):
         definition = arguments.pop("definition", None)
         replaces = boolean(arguments.pop("replaces", False))
         changed = False
+        if definition and self._task.check_mode:
+            return {**result, **self._docker(definition, variables)}
         if definition:
             if replaces:
                 refused = self._try(definition, variables)

@@ -17,11 +17,12 @@ extends_documentation_fragment:
   - ascend.gpustack.attributes.group
 attributes:
   check_mode:
-    description: Whether it can run in check mode.
-    support: none
+    description: Whether it can run in check mode. It then returns what M(community.docker.docker_container) says of the O(definition).
+    support: full
   diff_mode:
-    description: Whether it returns what changed.
-    support: none
+    description: Whether it returns what would change, in check mode.
+    support: partial
+    details: In check mode alone.
 options:
   name:
     description: The container's name.

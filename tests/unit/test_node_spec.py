@@ -119,7 +119,12 @@ OF_THE_RUN = ("state", "healthy_wait_timeout", "restart")
 def arguments(templar: Templar, module: str) -> dict:
     """What the first task of container.yml that calls a module gives to it."""
     tasks = yaml.safe_load((ROOT / "roles/gpustack/tasks/container.yml").read_text())
-    found = templar.template(_trusted(next(task[module] for task in tasks if module in task)))
+    return templar.template(_trusted(next(task[module] for task in tasks if module in task)))
+
+
+def container(templar: Templar) -> dict:
+    """What Docker has to make."""
+    found = arguments(templar, "ascend.gpustack.gpustack_container")["definition"]
     return {key: value for key, value in found.items() if value != "__omitted__" and key not in OF_THE_RUN}
 
 
@@ -132,7 +137,7 @@ def rendered(case: str) -> dict:
     return json.loads(
         json.dumps(
             {
-                "container": arguments(templar, "community.docker.docker_container"),
+                "container": container(templar),
                 "file": arguments(templar, "ascend.gpustack.gpustack_config"),
             },
         )

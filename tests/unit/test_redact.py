@@ -350,12 +350,7 @@ def test_label_of_options_without_a_secret_is_what_it_always_was(options):
 
 
 def test_label_is_made_by_the_same_filter_as_ever():
-    tasks = yaml.safe_load((ROOT / "roles/gpustack/tasks/container.yml").read_text())
-    (label,) = [
-        task["community.docker.docker_container"]["labels"]["ascend.gpustack.options"]
-        for task in tasks
-        if "community.docker.docker_container" in task
-    ]
+    label = yaml.safe_load((ROOT / "roles/gpustack/vars/main.yml").read_text())["_gpustack_container"]["labels"]["ascend.gpustack.options"]
     assert label == "{{ gpustack_container_options | ascend.gpustack.labelled_options(gpustack_container_name) | to_json(sort_keys=true) }}"
 
 
