@@ -36,10 +36,6 @@ options:
   store_path:
     description: Where the model store is mounted on the host.
     type: path
-  store_only:
-    description: Whether only RV(store) is read, which takes a fraction of the time.
-    type: bool
-    default: false
   image:
     description: An image by name and tag, digest or ID.
     type: str
@@ -94,7 +90,7 @@ EXAMPLES = r"""
 RETURN = r"""
 clock:
   description: The host's clock.
-  returned: unless O(store_only) is set
+  returned: success
   type: dict
   contains:
     epoch:
@@ -105,19 +101,19 @@ clock:
       type: float
 hostname:
   description: The host's own name.
-  returned: unless O(store_only) is set
+  returned: success
   type: str
 machine:
   description: The kind of CPU, such as V(aarch64).
-  returned: unless O(store_only) is set
+  returned: success
   type: str
 root:
   description: Whether the module runs as root, without which the rest says little.
-  returned: unless O(store_only) is set
+  returned: success
   type: bool
 docker:
   description: Docker Engine. What is not known is null.
-  returned: unless O(store_only) is set
+  returned: success
   type: dict
   contains:
     installed:
@@ -159,20 +155,20 @@ docker:
       type: str
 python_requests:
   description: Whether the Python that runs this module has what Ansible's Docker modules need of C(requests).
-  returned: unless O(store_only) is set
+  returned: success
   type: bool
 python:
   description: The Python that runs this module.
-  returned: unless O(store_only) is set
+  returned: success
   type: str
   sample: /usr/bin/python3.9
 python_packaged:
   description: Whether that is the Python that the distribution's packages are for.
-  returned: unless O(store_only) is set
+  returned: success
   type: bool
 container:
   description: The container O(container), null when there is none.
-  returned: unless O(store_only) is set
+  returned: success
   type: dict
   contains:
     id:
@@ -222,7 +218,7 @@ container:
       type: dict
 image:
   description: The image O(image), null when none was asked for.
-  returned: unless O(store_only) is set
+  returned: success
   type: dict
   contains:
     present:
@@ -237,7 +233,7 @@ image:
       elements: str
 data:
   description: The data O(data_volume), null when none was asked for.
-  returned: unless O(store_only) is set
+  returned: success
   type: dict
   contains:
     name:
@@ -261,7 +257,7 @@ data:
 npu_holders:
   description:
     - Running containers other than O(container) and those of O(stack) that were given NPUs; none when Docker gives no answer.
-  returned: unless O(store_only) is set
+  returned: success
   type: list
   elements: dict
   contains:
@@ -277,7 +273,7 @@ npu_holders:
       type: str
 config:
   description: The file O(config_path).
-  returned: unless O(store_only) is set
+  returned: success
   type: dict
   contains:
     path:
@@ -296,55 +292,12 @@ config:
       description: The user who owns it.
       type: str
 store:
-  description: The model store, null when none was asked for. Where it is mounted is known even when it does not answer.
+  description: The model store as RV(ascend.gpustack.model_store_info#module:store) describes it, null when none was asked for.
   returned: success
   type: dict
-  contains:
-    path:
-      description: The path that was asked for.
-      type: str
-    real:
-      description: The same, links followed.
-      type: str
-    exists:
-      description: Whether it is there; null when it does not answer.
-      type: bool
-    answers:
-      description: Whether it could be examined within O(timeout).
-      type: bool
-    error:
-      description: Why not.
-      type: str
-    is_mount:
-      description: Whether something is mounted right there.
-      type: bool
-    source:
-      description: What is mounted, such as C(172.16.33.106:/data/models).
-      type: str
-    fstype:
-      description: The type of the file system.
-      type: str
-    target:
-      description: The mount point that holds the path.
-      type: str
-    free_mb:
-      description: Free space in MiB.
-      type: int
-    root_fs:
-      description: Whether it lies on the root file system.
-      type: bool
-    writable:
-      description: Whether files can be written there.
-      type: bool
-    id:
-      description: The text of the file C(.gpustack-store-id) in it, null without one. Hosts that see the same text see the same store.
-      type: str
-    fs_id:
-      description: The file system's id, of NFS the server's; null where it has none.
-      type: str
 listeners:
   description: Those of O(ports) that something listens on.
-  returned: unless O(store_only) is set
+  returned: success
   type: list
   elements: dict
   contains:
@@ -365,7 +318,7 @@ listeners:
       type: bool
 firewalld:
   description: The service firewalld; all null where systemd does not answer.
-  returned: unless O(store_only) is set
+  returned: success
   type: dict
   contains:
     installed:
@@ -379,7 +332,7 @@ firewalld:
       type: bool
 docker_chain:
   description: Docker's own chain in the nat table, which a reload of firewalld can take away.
-  returned: unless O(store_only) is set
+  returned: success
   type: dict
   contains:
     managed:
@@ -394,7 +347,7 @@ docker_chain:
       elements: str
 probes:
   description: Each of O(probe) with what came back within three seconds.
-  returned: unless O(store_only) is set
+  returned: success
   type: list
   elements: dict
   contains:
@@ -412,7 +365,7 @@ probes:
       type: str
 resolved:
   description: Each of O(resolve) with its address, null when it has none.
-  returned: unless O(store_only) is set
+  returned: success
   type: dict
 """
 
@@ -450,8 +403,6 @@ class Places:
 
 def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Places) -> dict[str, Any]:
     timeout = parameters["timeout"]
-    if parameters["store_only"]:
-        return {"store": _store(runner, parameters["store_path"], places.proc, timeout)}
     engine = docker_cli.read_engine(runner, timeout)
     containers = None
     if engine.running:
@@ -462,7 +413,8 @@ def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Place
             engine = replace(engine, running=False, error=str(failure))
     root = host_store.probe(runner, engine.root_dir, timeout) if engine.root_dir else None
     controller_time = parameters["controller_time"]
-    store = _store(runner, parameters["store_path"], places.proc, timeout)
+    path = parameters["store_path"]
+    store = host_store.read(runner, path, places.proc, timeout) if path else None
     return {
         "clock": {"epoch": now, "skew_s": None if controller_time is None else round(now - controller_time, 3)},
         "hostname": platform.node(),
@@ -529,13 +481,6 @@ def _data(
     return gpustack_data.read(runner, name, engine, store, files.read_text(f"{proc}/self/mountinfo"), timeout)
 
 
-def _store(runner: Runner, path: str | None, proc: str, timeout: float) -> dict[str, Any] | None:
-    if not path:
-        return None
-    mountinfo, volumes = (files.read_text(f"{proc}/{name}") for name in ("self/mountinfo", "fs/nfsfs/volumes"))
-    return host_store.store(runner, path, mountinfo, volumes, timeout)
-
-
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -544,7 +489,6 @@ def main() -> None:
             "config_path": {"type": "path", "default": "/etc/gpustack/config.yaml"},
             "data_volume": {"type": "str"},
             "store_path": {"type": "path"},
-            "store_only": {"type": "bool", "default": False},
             "image": {"type": "str"},
             "ports": {"type": "list", "elements": "int", "default": []},
             "resolve": {"type": "list", "elements": "str", "default": []},

@@ -379,7 +379,6 @@ PARAMETERS = {
     "container": "gpustack",
     "config_path": "/none/config.yaml",
     "data_volume": "gpustack-data",
-    "store_only": False,
     "stack": None,
     "store_path": "/data/models",
     "image": "gpustack/gpustack:v0.7.1-npu",
@@ -445,11 +444,9 @@ def told(facts):
     return {key: value for key, value in facts.items() if key not in different}
 
 
-def test_the_store_alone_is_read_without_asking_for_anything_else(tmp_path, proc):
-    facts = gpustack_host_info.gather(
-        {**PARAMETERS, "store_only": True}, answers({"sh -c": healthy_probe()}), 1000.0, places(tmp_path, proc)
-    )
-    assert list(facts) == ["store"] and facts["store"]["id"] == "5ba7"
+def test_the_store_alone_is_read_without_asking_for_anything_else(proc):
+    seen = store.read(answers({"sh -c": healthy_probe()}), "/data/models", str(proc), 20)
+    assert (seen["answers"], seen["id"]) == (True, "5ba7")
 
 
 def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, proc):

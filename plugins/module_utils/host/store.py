@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import files
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.cli import first_line
 from ansible_collections.ascend.gpustack.plugins.module_utils.host.mounts import holding, parse_mountinfo
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner
@@ -87,3 +88,8 @@ def store(run: Runner, path: str, mountinfo: str, volumes: str, timeout: float) 
         "id": seen.store_id,
         "fs_id": (nfs_fs_id(volumes, mount.device) if mount else None) or (seen.fs_id if seen.fs_id != "0" else None),
     }
+
+
+def read(run: Runner, path: str, proc: str, timeout: float) -> dict[str, Any]:
+    """The store at a path. proc: where the kernel shows what is mounted; timeout: seconds."""
+    return store(run, path, files.read_text(f"{proc}/self/mountinfo"), files.read_text(f"{proc}/fs/nfsfs/volumes"), timeout)

@@ -1,0 +1,105 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_store_info
+short_description: Read the model store as a host sees it
+version_added: 0.2.0
+description:
+  - Reads whether the store answers, what is mounted there, how much is free, and the id by which hosts know that they see the same store.
+  - The path is examined in a process of its own with a time limit, so that a dead NFS server holds nothing up.
+author:
+  - ascend.gpustack contributors (@ascend-gpustack)
+extends_documentation_fragment:
+  - ascend.gpustack.attributes.info
+  - ascend.gpustack.attributes.group
+options:
+  path:
+    description: Where the store is mounted on the host.
+    type: path
+    required: true
+  timeout:
+    description: Seconds that the store may take to answer.
+    type: int
+    default: 20
+"""
+
+EXAMPLES = r"""
+- name: Read the model store
+  ascend.gpustack.model_store_info:
+    path: /data/models
+  register: seen
+
+- name: Go on with a store that answers
+  ansible.builtin.assert:
+    that: seen.store.answers
+    fail_msg: "{{ seen.store.source }}: {{ seen.store.error }}"
+"""
+
+RETURN = r"""
+store:
+  description: The model store. Where it is mounted is known even when it does not answer.
+  returned: success
+  type: dict
+  contains:
+    path:
+      description: The path that was asked for.
+      type: str
+    real:
+      description: The same, links followed.
+      type: str
+    exists:
+      description: Whether it is there; null when it does not answer.
+      type: bool
+    answers:
+      description: Whether it could be examined within O(timeout).
+      type: bool
+    error:
+      description: Why not.
+      type: str
+    is_mount:
+      description: Whether something is mounted right there.
+      type: bool
+    source:
+      description: What is mounted, such as C(172.16.33.106:/data/models).
+      type: str
+    fstype:
+      description: The type of the file system.
+      type: str
+    target:
+      description: The mount point that holds the path.
+      type: str
+    free_mb:
+      description: Free space in MiB.
+      type: int
+    root_fs:
+      description: Whether it lies on the root file system.
+      type: bool
+    writable:
+      description: Whether files can be written there.
+      type: bool
+    id:
+      description: The text of the file C(.gpustack-store-id) in it, null without one. Hosts that see the same text see the same store.
+      type: str
+    fs_id:
+      description: The file system's id, of NFS the server's; null where it has none.
+      type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ascend.gpustack.plugins.module_utils.host import store
+from ansible_collections.ascend.gpustack.plugins.module_utils.runner import run
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"path": {"type": "path", "required": True}, "timeout": {"type": "int", "default": 20}},
+        supports_check_mode=True,
+    )
+    module.exit_json(changed=False, store=store.read(run, module.params["path"], "/proc", module.params["timeout"]))
+
+
+if __name__ == "__main__":
+    main()
