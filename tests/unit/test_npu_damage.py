@@ -10,8 +10,10 @@ import time
 
 import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu import sections as kv
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.chip import HEALTH, InfoTable
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.report import read_info
-from ansible_collections.ascend.gpustack.plugins.module_utils.npu.table import HEALTH, TEXT_LIMIT, InfoTable, parse_info
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.table import parse_info
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.words import TEXT_LIMIT
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

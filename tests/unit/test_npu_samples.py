@@ -10,10 +10,12 @@ from dataclasses import asdict
 
 import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu import sections as kv
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.chip import InfoTable
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.driver import parse_properties
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.errors import find_driver_error
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.report import read_info
-from ansible_collections.ascend.gpustack.plugins.module_utils.npu.table import InfoTable, number, parse_info
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.table import parse_info
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.words import number
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
 
 SAMPLES = pathlib.Path(__file__).parent / "samples" / "npu_smi"

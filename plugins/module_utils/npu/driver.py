@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Callable
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.files import read_small
-from ansible_collections.ascend.gpustack.plugins.module_utils.npu.table import Chip, Finding, InfoTable
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.chip import Chip, Finding, InfoTable
 
 DEFAULT_PATH = "/usr/local/Ascend"
 INSTALL_INFO = "/etc/ascend_install.info"

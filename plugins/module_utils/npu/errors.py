@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ansible_collections.ascend.gpustack.plugins.module_utils.npu.table import TEXT_LIMIT, quote
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.words import TEXT_LIMIT, quote
 
 REBOOT = "Reboot the host if the driver, its firmware or the kernel was updated since the last start"
 RERUN = "Run 'npu-smi info' again; if it stays, look at dmesg and /var/log/ascend_seclog"

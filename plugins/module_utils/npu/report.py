@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Callable
 
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.chip import Chip, Finding, InfoTable
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.driver import (
     HCCN_CONF,
     NPU_SMI_FOLDERS,
@@ -35,15 +36,8 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.npu.sections impor
     parse_topology,
     soc_version,
 )
-from ansible_collections.ascend.gpustack.plugins.module_utils.npu.table import (
-    TEXT_LIMIT,
-    Chip,
-    Finding,
-    InfoTable,
-    is_table,
-    parse_info,
-    quote,
-)
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.table import is_table, parse_info
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.words import TEXT_LIMIT, quote
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import RC_NOT_FOUND, Result, Runner
 
 # Follows or precedes a good table where another log level is set; alone it is an error.

@@ -12,11 +12,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Union
 
-from ansible_collections.ascend.gpustack.plugins.module_utils.npu.table import (
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.chip import Finding
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.words import (
     ABSENT,
     COMPARE,
     LINE_LIMIT,
-    Finding,
     integer,
     lines_of,
     number,

@@ -3,109 +3,42 @@
 """Read the table that `npu-smi info` prints, in the layouts of npu-smi 1.8 to 26.1.
 
 The words of the header tell the layouts apart, never widths or versions. A chip is two rows: the first has the
-NPU id, name and health, the second the PCI bus id and memory. Unknown is None, never 0. Whatever can't be read
-becomes a Finding; a chip is counted only where its first row can be read, and once.
+NPU id, name and health, the second the PCI bus id and memory. Whatever can't be read becomes a Finding; a chip is
+counted only where its first row can be read, and once.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.cells import (
+    FirstRow,
+    ProcessRow,
+    new_chip,
+    read_process,
+    set_bus_id,
+    set_memory,
+)
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.chip import Chip, Finding, InfoTable
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.fitness import ill
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.words import (
+    ABSENT,
+    COMPARE,
+    INTEGER,
+    LINE_LIMIT,
+    TEXT_LIMIT,
+    integer,
+    lines_of,
+    quote,
+)
 
-HEALTH = ("OK", "Warning", "Alarm", "Critical", "UNKNOWN")
-ABSENT = ("NA", "N/A", "-")
-# 64 NPUs with eight processes each print less than 80,000 characters.
-TEXT_LIMIT = 1024 * 1024
-LINE_LIMIT = 1000
 FINDING_LIMIT = 20
 NOTE_LIMIT = 20
 VERSION_ROW = re.compile(r"\bnpu-smi\s+(\S{1,40})\s+Version:\s*(\S{1,40})")
 VERSION = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}(?:\.[0-9A-Za-z]{1,12}){0,4}")
 BORDER = re.compile(r"\+[-=+]*")
 BUS_ID = re.compile(r"[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-9A-Fa-f]{1,2}")
-# What the tool prints for a chip that it could not ask.
-NULL_BUS_ID = re.compile(r"0+:00:00\.0+")
-NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,4})?")
-INTEGER = re.compile(r"[0-9]{1,9}")
-_PAIR = r"([0-9]{1,9}|NA|-)\s*/\s*([0-9]{1,9}|NA|-)"
-FIRST_VALUES = re.compile(rf"(\S+)\s+(\S+)(?:\s+{_PAIR})?")
-SECOND_VALUES = re.compile(rf"(\S+)\s+{_PAIR}(?:\s+{_PAIR})?")
 IDLE = re.compile(r"No running processes found in NPU\s+([0-9]{1,9})")
-COMPARE = "Run 'npu-smi info' on the host and compare."
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong: kind is a stable word for programs, message a sentence with its remedy."""
-
-    kind: str
-    message: str
-    npu_id: int | None = None
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process on a chip, memory in MB. name is None where the tool ran in a container and can't see it."""
-
-    pid: int
-    name: str | None
-    memory_mb: float | None
-    container_pid: int | None = None
-
-
-@dataclass
-class Chip:
-    """One chip; on A3, one die. Memory in MB, temperature in °C, power in W. Every field but npu_id can be None:
-    not printed for this product, or not readable.
-
-    memory_* is what models live in: HBM where the chip has it, else DDR. ddr_* is the DDR, beside HBM or alone.
-    """
-
-    npu_id: int
-    chip_id: int | None = None
-    logic_id: int | None = None
-    phy_id: int | None = None
-    name: str | None = None
-    health: str = "UNKNOWN"
-    bus_id: str | None = None
-    memory_kind: str | None = None
-    memory_total_mb: int | None = None
-    memory_used_mb: int | None = None
-    ddr_total_mb: int | None = None
-    ddr_used_mb: int | None = None
-    temperature_c: float | None = None
-    power_w: float | None = None
-    aicore_percent: float | None = None
-    device: str | None = None
-    usable: bool = False
-    processes: list[Process] = field(default_factory=list)
-
-    @property
-    def label(self) -> str:
-        return f"NPU {self.npu_id}" if self.chip_id in (None, 0) else f"NPU {self.npu_id} chip {self.chip_id}"
-
-
-@dataclass
-class InfoTable:
-    """chips in the order of the table. findings make the answer untrustworthy; notes (lines before and after
-    the table) don't. idle_npus are those that the tool says run no process. second_id is the header's word for
-    the second number of a chip: Phy-ID on A3, Device (the logic id) on 310, 310P and 310B, None on all others."""
-
-    tool_version: str | None = None
-    driver_version: str | None = None
-    second_id: str | None = None
-    chips: list[Chip] = field(default_factory=list)
-    idle_npus: list[int] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def complete(self) -> bool:
-        """Whether the list of chips is whole as far as the table shows it."""
-        return not any(finding.kind in ("table_unreadable", "table_incomplete") for finding in self.findings)
 
 
 def parse_info(text: str) -> InfoTable:
@@ -118,50 +51,6 @@ def is_table(text: str) -> bool:
     return any(VERSION_ROW.search(line) or line.startswith("|") for line in lines_of(text))
 
 
-def lines_of(text: str) -> Iterator[str]:
-    """The lines of foreign output, without blanks around them."""
-    return (line.strip(" \t\r\f\v\0\ufeff") for line in text[:TEXT_LIMIT].split("\n"))
-
-
-def number(word: str | None) -> float | None:
-    """The number that word is, an int where it has no fraction; None for NA and whatever else."""
-    if word is None or not NUMBER.fullmatch(word):
-        return None
-    return float(word) if "." in word else int(word)
-
-
-def integer(word: str | None) -> int | None:
-    return int(word) if word is not None and INTEGER.fullmatch(word) else None
-
-
-def quote(line: str) -> str:
-    """A line of foreign output as a message can show it: printable and short."""
-    clean = "".join(c if c.isprintable() else "?" for c in line.strip()[:81])
-    return f"'{clean[:80]}…'" if len(clean) > 80 else f"'{clean}'"
-
-
-def _memory(used: str | None, total: str | None) -> tuple[int | None, int | None]:
-    """Total and used. The tool prints 0 / 0 for memory that the product doesn't have and for a failed query."""
-    size = integer(total)
-    return (size, integer(used)) if size else (None, None)
-
-
-@dataclass
-class _FirstRow:
-    line_number: int
-    line: str
-    ids: list[str]
-    health: str
-    values: str
-
-
-@dataclass
-class _ProcessRow:
-    npu_id: int
-    chip_id: int | None
-    process: Process
-
-
 class _Reader:
     """Goes through the lines once. The parts of the table in order: version, header, chips, processes."""
 
@@ -170,7 +59,7 @@ class _Reader:
         self.headers: set[str] = set()
         self.has_hbm = False
         self.columns: int | None = None
-        self.waiting: _FirstRow | None = None
+        self.waiting: FirstRow | None = None
         self.last_chip: Chip | None = None
         self.whole: dict[tuple[int, int | None], Chip] = {}
         # Chips whose second row never came, by identity.
@@ -181,7 +70,7 @@ class _Reader:
         self.border_cut = False
         self.process_columns: int | None = None
         self.process_ids = 2
-        self.process_rows: list[_ProcessRow] = []
+        self.process_rows: list[ProcessRow] = []
         self.stray: list[str] = []
         self.started = False
         self.left_out = 0
@@ -281,11 +170,11 @@ class _Reader:
         elif BUS_ID.fullmatch(cells[-2]) or cells[-2] in ABSENT:
             self.second_row(line_number, line, ids, cells)
         elif cells[-2].isalnum() and ids and INTEGER.fullmatch(ids[0]):
-            self.first_row(_FirstRow(line_number, line, ids, cells[-2], cells[-1]))
+            self.first_row(FirstRow(line_number, line, ids, cells[-2], cells[-1]))
         else:
             self.unreadable(line_number, line)
 
-    def first_row(self, row: _FirstRow) -> None:
+    def first_row(self, row: FirstRow) -> None:
         if self.waiting and self.waiting.line == row.line:
             self.find(
                 "table_unreadable",
@@ -309,7 +198,7 @@ class _Reader:
         row, self.waiting = self.waiting, None
         if row is None:
             return
-        chip = self.new_chip(row)
+        chip = new_chip(row, self.find)
         self.find(
             "chip_unreadable",
             f"The second row of {chip.label} is missing after line {row.line_number} of "
@@ -328,18 +217,10 @@ class _Reader:
                 f"first row is missing: it is not counted. {COMPARE}",
             )
             return
-        chip = self.new_chip(row)
+        chip = new_chip(row, self.find)
         self.set_ids(chip, line_number, line, ids)
-        bus_id = cells[-2]
-        if NULL_BUS_ID.fullmatch(bus_id):
-            self.find(
-                "chip_unreadable",
-                f"npu-smi could not read the PCI address of {chip.label} (it prints {bus_id}). Check it with: lspci -d 19e5:, and dmesg.",
-                chip.npu_id,
-            )
-        elif bus_id not in ABSENT:
-            chip.bus_id = bus_id
-        self.set_memory(chip, cells[-1])
+        set_bus_id(chip, cells[-2], self.find)
+        set_memory(chip, cells[-1], self.has_hbm, self.find)
         chip.usable = not ill(vars(chip))
         if (chip.npu_id, chip.chip_id) in self.whole:
             self.find(
@@ -351,36 +232,6 @@ class _Reader:
         self.whole[chip.npu_id, chip.chip_id] = chip
         self.table.chips.append(chip)
         self.last_chip = chip
-
-    def new_chip(self, row: _FirstRow) -> Chip:
-        chip = Chip(int(row.ids[0]), name=" ".join(row.ids[1:]) or None, health=row.health)
-        if row.health not in HEALTH:
-            chip.health = "UNKNOWN"
-            self.find(
-                "chip_unreadable",
-                f"The health of {chip.label} is {quote(row.health)}; expected one of "
-                f"{', '.join(HEALTH)}. Check it with: npu-smi info -t health -i {chip.npu_id}.",
-                chip.npu_id,
-            )
-        if chip.name is None:
-            # The tool prints OK and an empty name for a chip that it could not ask.
-            chip.health = "UNKNOWN"
-            self.find(
-                "chip_unreadable",
-                f"npu-smi could not query {chip.label}: it prints no chip name, so its health "
-                f"is not known. Check dmesg, and: npu-smi info -t health -i {chip.npu_id}.",
-                chip.npu_id,
-            )
-        values = FIRST_VALUES.fullmatch(row.values)
-        words = values.group(1, 2) if values else (None, None)
-        chip.power_w, chip.temperature_c = number(words[0]), number(words[1])
-        if any(number(word) is None and word not in ABSENT for word in words):
-            self.unreadable_values(chip, "power and temperature", row.values)
-        return chip
-
-    def unreadable_values(self, chip: Chip, what: str, values: str) -> None:
-        text = f"The {what} of {chip.label} can't be read: {quote(values)}. {COMPARE}"
-        self.find("chip_unreadable", text, chip.npu_id)
 
     def set_ids(self, chip: Chip, line_number: int, line: str, ids: list[str]) -> None:
         """The second row's ids: the chip's, and on some products one more, which the header names."""
@@ -395,26 +246,6 @@ class _Reader:
             chip.phy_id = second
         elif self.table.second_id == "Device":
             chip.logic_id = second
-
-    def set_memory(self, chip: Chip, values: str) -> None:
-        words = SECOND_VALUES.fullmatch(values)
-        if words is None or (words.group(4) is None) == self.has_hbm or (number(words.group(1)) is None and words.group(1) not in ABSENT):
-            self.unreadable_values(chip, "AI-core use and memory", values)
-        if words is None:
-            return
-        chip.aicore_percent = number(words.group(1))
-        chip.ddr_total_mb, chip.ddr_used_mb = _memory(words.group(2), words.group(3))
-        hbm_total, hbm_used = _memory(words.group(4), words.group(5))
-        if hbm_total is not None:
-            chip.memory_kind, chip.memory_total_mb, chip.memory_used_mb = "HBM", hbm_total, hbm_used
-        elif chip.ddr_total_mb is not None and not self.has_hbm:
-            chip.memory_kind, chip.memory_total_mb, chip.memory_used_mb = "DDR", chip.ddr_total_mb, chip.ddr_used_mb
-        else:
-            self.find(
-                "chip_unreadable",
-                f"npu-smi prints no memory size for {chip.label}. Check it with: npu-smi info -t memory -i {chip.npu_id}.",
-                chip.npu_id,
-            )
 
     def start_processes(self, cells: list[str]) -> None:
         self.end_of_chip()
@@ -434,20 +265,14 @@ class _Reader:
         if idle:
             self.table.idle_npus.append(int(idle.group(1)))
             return
-        words = cells[0].split()
-        ids = [id_ for id_ in map(integer, words) if id_ is not None]
-        columns_match = len(cells) == self.process_columns and len(cells) >= 4 and len(ids) == len(words) == self.process_ids
-        pid = integer(cells[1]) if columns_match else None
-        memory = number(cells[3]) if columns_match else None
-        if pid is None or (memory is None and cells[3] not in ABSENT):
+        row = read_process(cells, self.process_ids) if len(cells) == self.process_columns else None
+        if row is None:
             self.find(
                 "processes_unreadable",
                 f"Line {line_number} of npu-smi info can't be read: {quote(line)}. A process may be missing from the list. {COMPARE}",
             )
             return
-        container_pid = integer(cells[4]) if len(cells) > 4 else None
-        process = Process(pid, cells[2] or None, memory, container_pid)
-        self.process_rows.append(_ProcessRow(ids[0], ids[1] if len(ids) > 1 else None, process))
+        self.process_rows.append(row)
 
     def end(self) -> None:
         self.end_of_chip()
