@@ -84,7 +84,7 @@ def test_check_of_fresh_servers_changes_nothing_and_names_every_object(checked):
     for text in (
         "+++ after: /etc/nfs.conf",
         "+++ after: /etc/exports.d/gpustack.exports",
-        "path: /data/models/gpustack-cache",
+        "+/data/models/gpustack-cache",
         "file /data/models/.gpustack-store-id: created",
         "service nfs-server: started and enabled",
         f"mount /data/models: {SOURCE}",
