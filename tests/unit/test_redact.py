@@ -4,7 +4,6 @@ one text wherever the printer takes texts from, and returns all that it prints."
 from __future__ import annotations
 
 import json
-import pathlib
 import re
 import time
 
@@ -27,9 +26,8 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.swarm import tasks
 from ansible_collections.ascend.gpustack.plugins.modules import docker_npu_resource, gpustack_container
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import node, rules, texts
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import connections, finding
+from shared import PAGES, ROOT
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 S = "S3cr3tPart"
 PEM = f"-----BEGIN RSA PRIVATE KEY-----\nMIIE{S}\n-----END RSA PRIVATE KEY-----"
 SECRET = [
@@ -227,7 +225,7 @@ def test_no_other_file_hides_by_rules_of_its_own():
     assert found == []
 
 
-@pytest.mark.parametrize("path", READMES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [ROOT / "docs" / language / "security.md" for language in PAGES], ids=lambda path: path.parent.name)
 def test_variables_shown_with_their_values_are_published(path):
     (published,) = [part for part in path.read_text().split("\n\n") if part.startswith("`TZ`")]
     assert re.findall(r"`([^`]+)`", published) == list(redact.HARMLESS)
@@ -275,7 +273,7 @@ def test_text_without_a_secret_stays_as_it_is(text):
     assert redact.text(text) == text
 
 
-@pytest.mark.parametrize("path", [*READMES, ROOT / "docs/guides.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [page for pages in PAGES.values() for page in pages], ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_messages_that_the_documentation_quotes_are_not_torn(path):
     quoted = [text for row in re.findall(r"^\|.*\|$", path.read_text(), re.M) for text in re.findall(r"`([^`]+)`", row)]
     assert [text for text in quoted if redact.text(text) != text] == []

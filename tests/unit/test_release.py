@@ -73,14 +73,21 @@ def test_lowest_versions_of_the_collections_are_tested_ones():
     assert lowest in [{"ansible.posix": each.posix, "community.docker": each.docker} for each in RUN]
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
-def test_readme_names_the_tested_versions(readme):
-    (table,) = [block for block in re.findall(r"(?:^\|.*\n)+", (ROOT / readme).read_text(), flags=re.M) if "| ansible-core |" in block]
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_documentation_names_the_tested_versions(language):
+    text = (ROOT / "docs" / language / "requirements.md").read_text()
+    (table,) = [block for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.M) if "| ansible-core |" in block]
     told = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()[2:]]
     by = {"test": "`make test`", "long": "`make test-long`"}
     assert [(*row[:4], re.findall(r"`([^`]+)`", row[4]), row[5]) for row in told] == [
         (each.core, each.python, each.posix, each.docker, each.steps.split(","), by[each.part]) for each in TESTED
     ]
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_readme_names_the_oldest_and_the_newest_tested_ansible_core(readme):
+    (row,) = [row for row in (ROOT / readme).read_text().splitlines() if row.startswith("| Ansible |")]
+    assert re.findall(r"\b2\.\d\d", row) == [RUN[0].series, RUN[-1].series]
 
 
 def test_collections_that_are_needed_are_the_same_for_galaxy_and_by_hand():
