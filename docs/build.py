@@ -2,8 +2,8 @@
 
 FOLDER/html has them, and FOLDER/ascend.gpustack-VERSION-docs.zip the same to take along: both are read without a server and without
 internet, the search too. Guides are docs/en and docs/zh; the reference is what antsibull-docs makes of the documentation of modules and
-roles. Any warning fails the build, and so does a link within the sites that leads nowhere, a page that no link leads to, or one that would load
-anything from the internet.
+roles. Any warning fails the build, and so does a link within the sites that leads nowhere, a page that no link leads to, or one that would
+load anything from the internet.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ options:
 EXAMPLES = r"""
 - name: Load the image from the store
   ascend.gpustack.docker_image_fetch:
-    image: "{{ gpustack_image }}"
+    image: gpustack/gpustack:v0.7.1-npu
     archive: /data/models/gpustack.tar
 """
 

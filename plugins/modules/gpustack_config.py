@@ -63,7 +63,7 @@ EXAMPLES = r"""
       worker_ip: 172.16.33.107
       cache_dir: /data/models/gpustack-cache
     secrets:
-      token: "{{ cluster_token }}"
+      token: "{{ vault_gpustack_token }}"
 
 - name: Write the configuration of the server and leave its token as it is
   ascend.gpustack.gpustack_config:

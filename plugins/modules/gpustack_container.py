@@ -62,7 +62,7 @@ EXAMPLES = r"""
     name: gpustack
     definition:
       name: gpustack
-      image: "{{ gpustack_image }}"
+      image: gpustack/gpustack:v0.7.1-npu
       state: started
     timeout: 300
 """

@@ -67,7 +67,7 @@ EXAMPLES = r"""
 - name: Wait until both workers have joined with all of their NPUs
   ascend.gpustack.gpustack_worker_info:
     url: http://172.16.33.106:8080
-    token: "{{ cluster_token }}"
+    token: "{{ vault_gpustack_token }}"
     expected:
       atlas1: 8
       atlas2: 8
@@ -78,7 +78,7 @@ EXAMPLES = r"""
 - name: List the models that name a worker or an NPU
   ascend.gpustack.gpustack_worker_info:
     url: http://172.16.33.106:8080
-    token: "{{ cluster_token }}"
+    token: "{{ vault_gpustack_token }}"
     gather:
       - models
 """
