@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import importlib
 import pathlib
 import re
@@ -178,6 +179,25 @@ def test_link_leads_somewhere(path):
     for file, place in links(path):
         assert file.exists(), file
         assert not place or place in [anchor(heading) for heading in headings(file)], (file, place)
+
+
+def in_the_tarball(path: pathlib.Path) -> bool:
+    """Whether the installed collection has it too."""
+    ignored = yaml.safe_load((ROOT / "galaxy.yml").read_text())["build_ignore"]
+    parts = [name(path), *map(str, path.relative_to(ROOT).parents)]
+    return not any(fnmatch.fnmatch(part, pattern) for part in parts for pattern in ignored)
+
+
+@pytest.mark.parametrize("path", [page for page in TEXTS if page not in READMES], ids=name)
+def test_page_of_the_installed_collection_leads_to_what_is_there_or_to_the_repository(path):
+    if in_the_tarball(path):
+        short = [link for link in re.findall(r"\]\(([^)#]+)", split(path)[0]) if "://" not in link]
+        assert [link for link in short if not in_the_tarball((path.parent / link).resolve())] == []
+
+
+def test_installed_collection_has_the_pages_and_the_example():
+    assert all(in_the_tarball(path) for path in (*READMES, *PAGES["en"], *PAGES["zh"], EXAMPLE / "hosts.yml", ROOT / "AGENTS.md"))
+    assert not any(in_the_tarball(ROOT / path) for path in ("docs/build.py", "docs/developing.md", "lab/README.md", "site.yml"))
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=name)

@@ -25,7 +25,7 @@ def texts(path) -> dict[str, str]:
 
 def spec(options: dict) -> dict:
     """An argument specification of documented options."""
-    taken = {key: ("type", "required", "choices", "elements", "default", "aliases") for key in options}
+    taken = dict.fromkeys(options, ("type", "required", "choices", "elements", "default", "aliases"))
     found = {key: {word: option[word] for word in taken[key] if word in option} for key, option in options.items()}
     for key, option in options.items():
         if option.get("suboptions"):
