@@ -74,7 +74,7 @@ def build(language: str, folder: pathlib.Path) -> None:
     sections = []
     for path in sorted(site.rglob("*.html")):
         name = str(path.relative_to(site))
-        path.write_text(result.with_labels(path.read_text()))
+        path.write_text(result.with_lasting_links(result.with_labels(path.read_text())))
         if name not in result.NO_PAGES:
             sections += result.sections(path, name)
     (site / "sections.js").write_text(f"const SECTIONS = {json.dumps(sections, ensure_ascii=False, separators=(',', ':'))};\n")

@@ -73,6 +73,15 @@ def with_labels(page: str) -> str:
     return re.sub(r'<table class="docutils.*?</table>', table, page, flags=re.S)
 
 
+# A section that is also known by its heading, as in the checkout: a check's name, a Chinese word. Sphinx itself numbers the Chinese ones.
+PLACE = re.compile(r'(<section id="[^"]*">\s*<span id="([^"]*)"></span><h\d>.*?<a class="headerlink" href=)"[^"]*"')
+
+
+def with_lasting_links(page: str) -> str:
+    """A page whose headings link to themselves by their words, not by a number that is another's after the next change."""
+    return PLACE.sub(r'\1"#\2"', page)
+
+
 class Sections(html.parser.HTMLParser):
     """The sections of a page as [anchor, title, text], and each option of the reference as one of its own."""
 
@@ -85,9 +94,6 @@ class Sections(html.parser.HTMLParser):
         self.in_title = False
         self.feed(text)
 
-    def _begin(self, anchor: str) -> None:
-        self.found.append([anchor, "", ""])
-
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
         if tag in VOID:
@@ -97,11 +103,13 @@ class Sections(html.parser.HTMLParser):
         is_article = tag == "article"
         self.open.append((tag, is_article))
         self.inside += is_article
-        anchor, kinds = given.get("id") or "", (given.get("class") or "").split()
+        place, kinds = given.get("id") or "", (given.get("class") or "").split()
         if not self.inside:
             return
         if tag == "section" or "ansibleOptionAnchor" in kinds:
-            self._begin(anchor)
+            self.found.append([place, "", ""])
+        elif tag == "span" and place and not kinds and self.found and not self.found[-1][1]:
+            self.found[-1][0] = place
         self.in_title = tag in HEADINGS or "ansible-option-title" in kinds or (self.in_title and tag not in ("p", "section"))
         if tag in ("p", "td", "th", "li", "div", "pre") and self.found:
             self.found[-1][2] += " "

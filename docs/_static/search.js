@@ -52,7 +52,8 @@ function found(query) {
     // Sections with all words come before those with many of one.
     score *= (seen / (weights.reduce((sum, each) => sum + each, 0) || 1)) ** 2;
     if (section.at === check) score += 100;
-    else if (section.at === whole) score += whole.includes("_") ? 6 : 3;
+    else if (section.at === whole && whole.includes("_")) score += 6;
+    else if (section.at === whole && !section.address.startsWith("collections/")) score += 3;
     else if (whole.length > 2 && section.all.includes(whole)) score += 1;
     // Guides come before the reference, and before what is for developers.
     if (section.address.startsWith("collections/")) score *= 0.6;

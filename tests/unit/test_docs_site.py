@@ -68,6 +68,13 @@ def test_cells_name_their_columns_for_small_screens():
     assert built.with_labels(page) == f'{head}<tr><td data-label="A"><p>1</p></td><td data-label="B &amp; C">2</td></tr>{other}'
 
 
+def test_heading_links_to_itself_by_its_words_and_not_by_a_number():
+    page = '<section id="id3">\n<span id="存储中断时"></span><h2>存储中断时<a class="headerlink" href="#{}">¶</a></h2><a href="#id3">x</a>'
+    assert built.with_lasting_links(page.format("id3")) == page.format("存储中断时")
+    plain = '<section id="ports">\n<h2>Ports<a class="headerlink" href="#ports">¶</a></h2>'
+    assert built.with_lasting_links(plain) == plain
+
+
 def test_search_sees_each_section_and_each_option_with_its_own_address(tmp_path):
     option = (
         "<div class='ansibleOptionAnchor' id='parameter-x'></div><p class='ansible-option-title'><strong>x</strong></p><p>what it is</p>"
@@ -75,7 +82,8 @@ def test_search_sees_each_section_and_each_option_with_its_own_address(tmp_path)
     table = "<table><tr><td>8080</td><td>所有来源<br>离线</td></tr></table>"
     (tmp_path / "a.html").write_text(
         "<nav><p>menu</p></nav><article><section id='top'><h1>防火墙<a>¶</a></h1><p>关闭 <code>firewalld</code>。</p>"
-        f"<section id='ports'><h2>端口</h2>{table}</section><section id='empty'><h2>no text</h2></section>{option}</section></article>"
+        f"<section id='id3'><span id='ports'></span><h2>端口</h2>{table}</section>"
+        f"<section id='empty'><h2>no text</h2></section>{option}</section></article>"
     )
     assert built.sections(tmp_path / "a.html", "a.html") == [
         ["a.html", "防火墙", "防火墙", "关闭 firewalld。"],
