@@ -38,7 +38,7 @@ options:
 EXAMPLES = r"""
 - name: Ask for the image
   ascend.gpustack.docker_registry_info:
-    image: gpustack/gpustack:v0.7.1-npu
+    image: haproxy:2.6
   register: registry
 
 - name: Refuse an image that the registry does not have

@@ -62,7 +62,7 @@ EXAMPLES = r"""
     name: gpustack
     definition:
       name: gpustack
-      image: gpustack/gpustack:v0.7.1-npu
+      image: registry.example.com/gpustack:ours
       state: started
     timeout: 300
 """

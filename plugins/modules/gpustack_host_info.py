@@ -77,7 +77,7 @@ EXAMPLES = r"""
   ascend.gpustack.gpustack_host_info:
     data_volume: gpustack-data
     store_path: /data/models
-    image: gpustack/gpustack:v0.7.1-npu
+    image: registry.example.com/gpustack:ours
     ports: [8080, 10150, 10151]
     controller_time: "{{ lookup('pipe', 'date +%s.%N') }}"
   register: host

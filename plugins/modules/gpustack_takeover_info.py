@@ -116,7 +116,7 @@ EXAMPLES = r"""
       - /data/models:/models
     data_volume: gpustack-data
     models_dir: /data/models
-    version: "0.7.1"
+    version: "{{ gpustack_version }}"
     drop: ["--debug", HTTP_PROXY]
   register: takeover
   no_log: true
