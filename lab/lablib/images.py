@@ -21,6 +21,8 @@ from lablib import engine, shell
 from lablib.settings import LABEL, PERSONAS, SOURCE, Lab
 
 GPUSTACK_VERSIONS = ("0.7.1", "0.7.0")
+# By these standards it asks for no function that only this machine's C library has.
+COMPILER = ("gcc", "-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-O2")
 # A shell, as the image of that name has one; and its users.
 HAPROXY = (
     "--variant=extract",
@@ -138,11 +140,28 @@ def host_image(lab: Lab) -> str:
             shell.docker("import", "--change", f"LABEL {LABEL}={lab.name}", str(archive), base)
     container = f"{lab.name}-host-build"
     shell.docker("rm", "--force", container)
-    options = ("--name", container, "--label", lab.label, "--network=none", f"--volume={SOURCE / 'npu'}:/mnt:ro")
-    shell.docker("run", *options, base, "sh", "/mnt/install.sh", "/")
+    options = ("--name", container, "--label", lab.label, "--network=none", f"--volume={SOURCE}:/mnt:ro")
+    setup = "sh /mnt/npu/install.sh / /media/libdcmi.so && sh /mnt/host/container/setup"
+    shell.docker("run", *options, f"--volume={dcmi(lab).parent}:/media:ro", base, "sh", "-c", setup)
     shell.docker("commit", "--change", 'CMD ["/lib/systemd/systemd"]', container, image)
     shell.docker("rm", "--force", container)
     return image
+
+
+def dcmi_path(lab: Lab) -> pathlib.Path:
+    return lab.cache / f"dcmi-{key((SOURCE / 'npu' / 'libdcmi.c').read_text(encoding='utf-8'), *COMPILER)}" / "libdcmi.so"
+
+
+def dcmi(lab: Lab) -> pathlib.Path:
+    """The driver's library that GPUStack 2 loads, for NPUs that are simulated. The caller holds the lock of the images."""
+    target = dcmi_path(lab)
+    if not target.exists():
+        if not shutil.which(COMPILER[0]):
+            engine.install_packages("gcc", "libc6-dev")
+        with partial(target.parent) as folder:
+            folder.mkdir()
+            shell.run(*COMPILER, "-o", str(folder / target.name), str(SOURCE / "npu" / "libdcmi.c"))
+    return target
 
 
 def pip_settings() -> str:
@@ -217,7 +236,7 @@ def cgroup_options(lab: Lab) -> tuple[str, ...]:
 
 
 def host_image_name(lab: Lab) -> str:
-    return f"{lab.name}/host:{lab.persona}-{key(tree_key(lab), SOURCE / 'npu')}"
+    return f"{lab.name}/host:{lab.persona}-{key(tree_key(lab), SOURCE / 'npu', SOURCE / 'host' / 'container')}"
 
 
 def build(lab: Lab) -> Built:
@@ -251,7 +270,8 @@ def mounted() -> set[str]:
 def prune(lab: Lab) -> None:
     """Remove from the cache what is half made or of another time."""
     used = mounted()
-    kept = {tree_path(dataclasses.replace(lab, persona=persona)) for persona in PERSONAS} | {seed_path(lab), haproxy_path(lab)}
-    for path in (path for pattern in ("host-*", "seed-*", "haproxy-*", f"*{PARTIAL}") for path in lab.cache.glob(pattern)):
+    kept = {tree_path(dataclasses.replace(lab, persona=persona)) for persona in PERSONAS}
+    kept |= {seed_path(lab), haproxy_path(lab), dcmi_path(lab).parent}
+    for path in (path for pattern in ("host-*", "seed-*", "haproxy-*", "dcmi-*", f"*{PARTIAL}") for path in lab.cache.glob(pattern)):
         if path not in kept and str(path) not in used:
             remove_tree(path)
