@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import shlex
 import shutil
 import ssl
 import subprocess
@@ -20,7 +21,8 @@ import subprocess
 from lablib import engine, shell
 from lablib.settings import LABEL, PERSONAS, SOURCE, Lab
 
-GPUSTACK_VERSIONS = ("0.7.1", "0.7.0")
+GPUSTACK_VERSIONS = ("0.7.1", "0.7.0", "2.3.0", "2.2.3")
+RECIPES = ("gpustack", "runner", "vllm")
 # By these standards it asks for no function that only this machine's C library has.
 COMPILER = ("gcc", "-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-O2")
 # A shell, as the image of that name has one; and its users.
@@ -179,7 +181,7 @@ def pip_certificates() -> str:
 
 
 def seed_path(lab: Lab) -> pathlib.Path:
-    return lab.cache / f"seed-{key(SOURCE / 'gpustack', SOURCE / 'vllm', *GPUSTACK_VERSIONS, *HAPROXY)}"
+    return lab.cache / f"seed-{key(*(SOURCE / name for name in RECIPES), *GPUSTACK_VERSIONS, *HAPROXY)}"
 
 
 def seed_builder(lab: Lab) -> str:
@@ -194,12 +196,23 @@ def seed(lab: Lab, host: str) -> pathlib.Path:
         return target
     haproxy = haproxy_tree(lab)
     with shell.stage("build the GPUStack and vLLM images"), partial(target) as path:
-        path.mkdir()
-        packages = (SOURCE / "gpustack" / "packages").read_text(encoding="utf-8")
-        names = ",".join(line for line in shell.lines(packages) if not line.startswith("#"))
-        mmdebstrap("gpustack", "mmdebstrap", "--variant=minbase", f"--include={names}", "bookworm", str(path / "base.tar"), lab=lab)
+        (path / "debs").mkdir(parents=True)
+        options = ["--variant=minbase", f"--include={','.join(packages('gpustack/packages'))}"]
+        options += aside(packages("gpustack/v2/packages"), path / "debs")
+        mmdebstrap("gpustack", "mmdebstrap", *options, "bookworm", str(path / "base.tar"), lab=lab)
         build_in_engine(lab, host, haproxy, path)
     return target
+
+
+def packages(path: str) -> list[str]:
+    return [line for line in shell.lines((SOURCE / path).read_text(encoding="utf-8")) if not line.startswith("#")]
+
+
+def aside(names: list[str], folder: pathlib.Path) -> list[str]:
+    """Options that put packages, without what they need, into a folder of this machine rather than into the tree."""
+    fetch = f"cd /tmp/debs && apt-get -qq download {' '.join(names)}"
+    hooks = ('mkdir -m 777 "$1/tmp/debs"', f"chroot \"$1\" sh -c '{fetch}'", f"sync-out /tmp/debs {shlex.quote(str(folder))}")
+    return [f"--customize-hook={hook}" for hook in (*hooks, 'rm -r "$1/tmp/debs"')]
 
 
 def haproxy_path(lab: Lab) -> pathlib.Path:
@@ -218,13 +231,13 @@ def haproxy_tree(lab: Lab) -> pathlib.Path:
 def build_in_engine(lab: Lab, host: str, haproxy: pathlib.Path, path: pathlib.Path) -> None:
     build = path.with_name(f"gpustack-build{PARTIAL}")
     build.mkdir()
-    for name in ("gpustack", "vllm"):
+    for name in RECIPES:
         shutil.copytree(SOURCE / name, build / name)
     (build / "pip.conf").write_text(pip_settings(), encoding="utf-8")
     (build / "pip.conf").chmod(0o600)
     shutil.copy(pip_certificates(), build / "ca.pem")
     volumes = (f"--volume={build}:/lab-build", f"--volume={haproxy}:/lab-haproxy:ro", f"--volume={path}:/lab-seed")
-    words = ("sh", "/lab-build/gpustack/build", *GPUSTACK_VERSIONS[:1], *GPUSTACK_VERSIONS)
+    words = ("sh", "/lab-build/gpustack/build", *GPUSTACK_VERSIONS)
     options = ("--rm", "--name", seed_builder(lab), "--label", lab.label, "--network=host", *cgroup_options(lab))
     shell.run("docker", "run", *options, *PRIVILEGES, *volumes, host, *words, log=lab.cache / "build-gpustack.log")
     remove_tree(build)
