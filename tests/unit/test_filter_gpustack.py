@@ -179,20 +179,20 @@ def test_downgrade_is_always_refused():
 
 def test_another_generation_docker_and_store_are_refused_together():
     found = refusals(
-        "2.3.0",
+        "2.0.3",
         docker={"installed": True, "running": False, "server_version": None, "error": "no socket"},
         store={"answers": False, "source": "nfs:/m", "exists": None, "error": "no answer within 20 s"},
     )
     assert [line.split(";", 1)[0] for line in found] == [
         "atlas1: Docker Engine does not answer: no socket. Start it: systemctl start docker",
-        "atlas1: gpustack_version is 2.3.0, which is not deployed yet",
+        "atlas1: gpustack_version is 2.0.3",
         "atlas1: the model store /data/models (nfs:/m) does not answer (no answer within 20 s)",
     ]
 
 
 def test_version_that_is_none_is_named():
     assert refusals("latest") == [
-        "atlas1: gpustack_version is latest; this collection deploys GPUStack 0.7. Set gpustack_version to 0.7.1."
+        "atlas1: gpustack_version is latest; this collection deploys GPUStack 0.7, 2.2.3 and 2.3. Set gpustack_version to 0.7.1 or 2.3.0."
     ]
 
 

@@ -388,7 +388,7 @@ def test_gpustack_that_is_not_deployed_is_one_finding_before_any_host_is_asked()
     found = report.value_problems(sorted(hosts), hosts, GROUPS, ROLES)
     assert found["report"] == [
         "The variables have 1 problem on 3 of 3 hosts:",
-        "FAIL [version] atlas1, atlas2, atlas3: gpustack_version is 2.2.0, which is not deployed yet; "
-        "this collection deploys GPUStack 0.7. Set gpustack_version to 0.7.1.",
+        "FAIL [version] atlas1, atlas2, atlas3: gpustack_version is 2.2.0; this collection deploys GPUStack 0.7, 2.2.3 and "
+        "2.3. Set gpustack_version to 2.3.0; a cluster of 2.2.0 gets on with it, since GPUStack takes older data along when it starts.",
     ]
     assert found["told"] == dict.fromkeys(hosts, "Told above: version")

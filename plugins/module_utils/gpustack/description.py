@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import Key
+
 
 @dataclass(frozen=True)
 class CommandLine:
@@ -83,15 +85,16 @@ class Data:
 class Generation:
     """One generation of GPUStack.
 
-    name: as a person says it. series: what its versions begin with. release: the one to run unless another is asked for. variants: chips by
-    the end of the tag of the image that has engines for them, the usual one first. minimum_docker: of Docker Engine, for its image;
-    minimum_driver: of the Ascend driver, for the CANN in its image. version_script: a shell's words that print its version.
+    name: as a person says it. series: what its versions begin with; candidates: whether candidates of releases are among them. release: the
+    one to run unless another is asked for. variants: chips by the end of the tag of the image that has engines for them, the usual one
+    first. minimum_docker: of Docker Engine, for its image; minimum_driver: of the Ascend driver, for the oldest CANN that it runs. version_script: a shell's words that print its version.
     log_signs: kinds of causes with patterns of what its log says of them, of which the group `detail` is told; what comes first is the
     cause of the rest.
     """
 
     name: str
-    series: tuple[int, ...]
+    series: tuple[tuple[int, ...], ...]
+    candidates: bool
     release: str
     repository: str
     variants: Mapping[str, str]
@@ -104,6 +107,10 @@ class Generation:
     command_line: CommandLine
     version_script: str
     log_signs: tuple[tuple[str, str], ...]
+
+    def deploys(self, key: Key | None) -> bool:
+        """Whether a version, by its key, is one of this generation."""
+        return key is not None and (self.candidates or key[3] == "z") and any(key[: len(each)] == each for each in self.series)
 
     def image_end(self, chip: str) -> str:
         """The end of the tag of the image for a chip; the usual one where there is none for it."""

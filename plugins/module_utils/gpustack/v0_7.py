@@ -107,7 +107,8 @@ LOG_SIGNS = (
 
 GENERATION = Generation(
     name="0.7",
-    series=(0, 7),
+    series=((0, 7),),
+    candidates=True,
     release="0.7.1",
     repository="gpustack/gpustack",
     variants={"-npu": "910B", "-npu-310p": "310P"},

@@ -1,11 +1,128 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GPUStack 2: known by its versions, and not deployed by this collection yet.
+"""GPUStack 2.2.3 and 2.3.
 
-Once it is, its `GENERATION` stands here, and generation.py counts that among those that are deployed. Until then refusals need to know its
-series alone.
+The settings are by the names that its command line (gpustack/cmd/start.py) and its configuration file (gpustack/config/config.py) have for
+them. It takes a setting from its command line, else from the environment, else from its configuration file, and what it does not know
+without a word. Models run in containers of their own, which the worker makes through Docker's socket with what its own container has:
+gpustack_runtime/deployer/docker.py. The image is that of pack/Dockerfile, whose entry point (pack/entrypoint.sh) becomes s6, process 1.
 """
 
 from __future__ import annotations
 
-SERIES = (2,)
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import (
+    Api,
+    CommandLine,
+    Data,
+    Generation,
+    Node,
+    Ports,
+)
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+COMMAND_LINE = CommandLine(
+    switches=_names("""
+        debug insecure_tls disable_worker enable_worker disable_metrics force_auth_localhost disable_update_check
+        disable_openapi_docs disable_builtin_observability enable_cors allow_credentials oidc_skip_userinfo oidc_use_userinfo
+        external_auth_default_inactive external_auth_insecure_skip_tls_verify disable_worker_metrics
+        enable_hf_transfer enable_hf_xet
+    """),
+    repeatable=_names("allow_origins allow_methods allow_headers trusted_hosts"),
+    values=_names("""
+        config_file data_dir cache_dir bin_dir log_dir benchmark_dir pipx_path token huggingface_token system_reserved
+        advertise_address port tls_port api_port proxy_port database_port metrics_port database_url redis_url
+        system_default_container_registry image_name_override image_repo benchmark_image_repo
+        gateway_mode gateway_kubeconfig gateway_namespace gateway_concurrency gateway_plugin_server_url gateway_ingress_class
+        service_discovery_name namespace bootstrap_password ssl_keyfile ssl_certfile ssl_ca_certfile
+        update_check_url ota_server_url model_catalog_file server_external_url shuihua_api_base_url tools_download_base_url
+        builtin_prometheus_port builtin_grafana_port prometheus_url grafana_url grafana_worker_dashboard_uid grafana_model_dashboard_uid
+        external_auth_provider_name external_auth_name external_auth_full_name external_auth_avatar_url
+        external_auth_post_logout_redirect_key
+        oidc_issuer oidc_client_id oidc_client_secret oidc_redirect_uri
+        saml_idp_server_url saml_idp_logout_url saml_idp_entity_id saml_idp_x509_cert saml_sp_entity_id saml_sp_acs_url
+        saml_sp_slo_url saml_sp_x509_cert saml_sp_private_key saml_sp_attribute_prefix saml_security
+        cas_server_url cas_callback_url cas_validate_endpoint cas_username_attribute cas_full_name_attribute cas_avatar_attribute
+        server_url worker_ip worker_ifname kv_transfer_ifname worker_name worker_port worker_metrics_port service_port_range
+        ray_port_range benchmark_max_duration_seconds proxy_mode
+    """),
+    file_only=_names("""
+        jwt_secret_key external_auth_type external_auth_groups external_auth_group_sync openid_configuration resources gateway_plugin
+        operator_image server_id grafana_pd_dashboard_uid grafana_cache_service_dashboard_uid
+    """),
+    short={"-d": "debug", "-t": "token", "-s": "server_url"},
+    environment={"HF_TOKEN": "huggingface_token", "HF_HUB_ENABLE_HF_TRANSFER": "enable_hf_transfer", "POD_NAMESPACE": "namespace"},
+)
+
+PORTS = Ports(
+    worker={"worker_port": "10150", "worker_metrics_port": "10151", "service_port_range": "40000-40063"},
+    worker_at_start=("worker_port", "worker_metrics_port"),
+    ray_setting="enable_ray",
+    ray={"ray_port_range": "41000-41999"},
+    ray_head={},
+)
+
+NODE = Node(
+    init=(),
+    # s6 has to be process 1.
+    start='exec /usr/bin/entrypoint.sh "$@"',
+    network="host",
+    ipc="private",
+    privileged=None,
+    env={},
+    settings={"disable_update_check": True},
+    server_settings={},
+    server_only_settings={"disable_worker": True},
+    health="/readyz",
+)
+
+DATA = Data(
+    directory="/var/lib/gpustack",
+    token="token",
+    # Of those that this collection makes
+    generated_token=r"[0-9a-f]{32}\Z",
+    password="initial_admin_password",
+    own=(
+        *("advertise_address", "benchmarks", "bin", "bootstrap_version", "cache", "chat_templates", "grafana", "higress"),
+        *("initial_admin_password", "jwt_secret_key", "log", "postgres_root_pass", "postgresql", "prometheus", "run", "token"),
+        *("worker_name", "worker_token", "worker_uuid"),
+    ),
+    own_cache=("huggingface", "model_scope", "vox-box", "gguf-parser", "repo-skeleton"),
+)
+
+# What GPUStack, its s6 services and this collection's entry point say
+LOG_SIGNS = (
+    ("setting", r"Config error: (?P<detail>[^\n]*)"),
+    ("disk", r"(?P<detail>No space left on device|Disk quota exceeded)"),
+    ("port", r"(?P<detail>Port \d+ required for service '[^']*' is not available)"),
+    ("store", r"(?P<detail>The model store \S+ is not there yet)"),
+)
+
+GENERATION = Generation(
+    name="2.3",
+    series=((2, 2, 3), (2, 3)),
+    candidates=False,
+    release="2.3.0",
+    repository="gpustack/gpustack",
+    # One image for all, without engines
+    variants={"": ""},
+    # Older ones keep the threads of the image's C library from starting.
+    minimum_docker=(20, 10, 10),
+    # Its oldest runners hold CANN 8.2, whose release note lists HDK 25.2.0, 25.0.RC1, 24.1.0, 24.1.RC3 and 24.1.RC2.
+    minimum_driver="24.1.rc2",
+    node=NODE,
+    data=DATA,
+    ports=PORTS,
+    api=Api(prefix="/v2", device_type="cann"),
+    command_line=COMMAND_LINE,
+    # The metadata first: to print its version itself, GPUStack loads all of itself, which takes many seconds.
+    version_script=(
+        'python=$(head -n 1 "$(command -v gpustack)" | sed -n "s/^#! *//p");'
+        ' "${python:-python3}" -c \'import importlib.metadata as m; print("gpustack", m.version("gpustack"))\''
+        " || gpustack version"
+    ),
+    log_signs=LOG_SIGNS,
+)
