@@ -8,7 +8,8 @@ from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import tables, verification
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.node import labelled_options, node_plan, node_spec
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.node import labelled_options, node_spec
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.plan import node_plan
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.data import copy_refusals
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import node_refusals
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.report import report_lines, told_above
@@ -24,6 +25,7 @@ def generation(version: Any) -> dict:
         "data_dir": directory,
         "password_file": f"{directory}/{found.data.password}",
         "minimum_driver": found.minimum_driver,
+        "plain_port": found.node.plain_port,
     }
 
 

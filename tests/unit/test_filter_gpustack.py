@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.ascend.gpustack.plugins.filter import gpustack
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import node
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.plan import node_plan
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.data import copy_refusals
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import node_refusals
 
@@ -31,9 +32,7 @@ def plan(host=None, config=None, compared=None, takeover=None, image_due=False, 
     present = {**HOST, **(host or {})}
     if container and present["container"]:
         present["container"] = {**CONTAINER, **container}
-    return node.node_plan(
-        present, config or SAME, compared or {}, takeover or {}, "gpustack:v", image_due, version, "gpustack", "gpustack-data"
-    )
+    return node_plan(present, config or SAME, compared or {}, takeover or {}, "gpustack:v", image_due, version, "gpustack", "gpustack-data")
 
 
 def test_nothing_is_done_to_a_container_that_is_as_it_should_be():

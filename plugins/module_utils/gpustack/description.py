@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import Key
@@ -30,15 +30,35 @@ class CommandLine:
 
 
 @dataclass(frozen=True)
+class Port:
+    """One that a server's container takes at its start. setting: what changes it, empty where nothing does; unless: settings with which it
+    is not taken; open: whether it answers at every address, though no other host has to ask there."""
+
+    setting: str
+    port: str
+    unless: tuple[str, ...] = ()
+    open: bool = False
+
+
+@dataclass(frozen=True)
 class Ports:
-    """Ports and ranges of ports by the settings that change them: a worker's, those that a worker has at its start, and those of Ray,
-    of every node and of the server alone, where `ray_setting` is on."""
+    """Ports and ranges of ports by the settings that change them: a worker's that others ask, also the own one of a server where own_worker
+    says so; those that a worker has at its start, and that others should not ask though they answer (worker_open); those of Ray, of every
+    node and of the server alone, where `ray_setting` is on; shared: a worker's that others ask where models run over several hosts, and of
+    these service where direct, a setting and its value, has the server ask for models itself. server: of a server beside the one that
+    people use."""
 
     worker: Mapping[str, str]
     worker_at_start: tuple[str, ...]
-    ray_setting: str
-    ray: Mapping[str, str]
-    ray_head: Mapping[str, str]
+    ray_setting: str = ""
+    ray: Mapping[str, str] = field(default_factory=dict)
+    ray_head: Mapping[str, str] = field(default_factory=dict)
+    own_worker: bool = True
+    server: tuple[Port, ...] = ()
+    shared: Mapping[str, str] = field(default_factory=dict)
+    service: str = ""
+    direct: tuple[str, str] = ("", "")
+    worker_open: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,22 +70,60 @@ class Api:
 
 
 @dataclass(frozen=True)
+class Mirror:
+    """How GPUStack's worker is kept from giving all that its container has to the containers that it makes for models. name: the variable
+    with the container's name; kept_volumes and kept_environment: those that list what is not handed on, with ; between; kept: paths that
+    the image itself lists there; secret_files: settings that name a file with a secret; in_cache: settings of directories that both kinds
+    of containers use, with their places in the cache, since the data directory is kept too."""
+
+    name: str
+    kept_volumes: str
+    kept_environment: str
+    kept: tuple[str, ...]
+    secret_files: tuple[str, ...]
+    in_cache: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the container of a node that works has besides. privileged: None where the inventory says so, and the NPUs' nodes are listed;
+    volumes: further mounts; runtimes: by the names that Docker has for them, those that bring the driver's files themselves, each with
+    the files that are mounted nevertheless; visible: the variable that has such a runtime act; mirror: None where models run in the
+    worker's own container; devices: the setting that lists the NPUs where not all of the host's may be used; vendor and family: what
+    that list calls their maker and, before the chip's name, their family."""
+
+    privileged: bool | None = None
+    volumes: tuple[str, ...] = ()
+    runtimes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    visible: str = ""
+    mirror: Mirror | None = None
+    devices: str = ""
+    vendor: str = ""
+    family: str = ""
+
+
+@dataclass(frozen=True)
 class Node:
-    """How a node's container is run. init: what the entry point begins with; start: a shell's words that become GPUStack, with "$@";
-    network and ipc: namespaces of Docker; privileged: None where the inventory says so; env: what it always has; settings: of its
-    configuration file, for every node, for a server, and for one that is no worker besides; health: a path that answers 200, on the
-    server's port and on the worker's."""
+    """How a node's container is run. init: what the entry point begins with; start: a shell's words that become GPUStack, with "$@", on a
+    server server_start; network and ipc: namespaces of Docker; server_env: what a server's environment always has; settings: of its
+    configuration file, for every node, for a server, for one that is a worker too, and for one that is none; health: a path that answers
+    200, on the server's port and on the worker's. With TLS the server's port is that of tls_setting, where there is one; it then answers
+    without TLS at plain_port too."""
 
     init: tuple[str, ...]
     start: str
+    server_start: str
     network: str
     ipc: str
-    privileged: bool | None
-    env: Mapping[str, str]
+    server_env: Mapping[str, str]
     settings: Mapping[str, Any]
     server_settings: Mapping[str, Any]
+    server_worker_settings: Mapping[str, Any]
     server_only_settings: Mapping[str, Any]
     health: str
+    work: Work
+    tls_setting: str = ""
+    plain_port: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,9 +145,9 @@ class Generation:
 
     name: as a person says it. series: what its versions begin with; candidates: whether candidates of releases are among them. release: the
     one to run unless another is asked for. variants: chips by the end of the tag of the image that has engines for them, the usual one
-    first. minimum_docker: of Docker Engine, for its image; minimum_driver: of the Ascend driver, for the oldest CANN that it runs. version_script: a shell's words that print its version.
-    log_signs: kinds of causes with patterns of what its log says of them, of which the group `detail` is told; what comes first is the
-    cause of the rest.
+    first. minimum_docker: of Docker Engine, for its image; minimum_driver: of the Ascend driver, for the oldest CANN that it runs.
+    version_script: a shell's words that print its version. log_signs: kinds of causes with patterns of what its log says of them, of which
+    the group `detail` is told; what comes first is the cause of the rest.
     """
 
     name: str

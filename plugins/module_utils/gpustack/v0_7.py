@@ -17,6 +17,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
     Generation,
     Node,
     Ports,
+    Work,
 )
 
 
@@ -68,18 +69,21 @@ PORTS = Ports(
     ray_head={"ray_port": "40096", "ray_client_server_port": "40097", "ray_dashboard_port": "8265"},
 )
 
+_START = 'source /etc/profile && exec gpustack start "$@"'
 NODE = Node(
     init=("tini", "--"),
-    start='source /etc/profile && exec gpustack start "$@"',
+    start=_START,
+    server_start=_START,
     network="host",
     ipc="host",
-    privileged=None,
-    env={},
+    server_env={},
     settings={"disable_update_check": True},
     # Without it whoever may ask from the server's own host is an administrator.
     server_settings={"force_auth_localhost": True},
+    server_worker_settings={},
     server_only_settings={"disable_worker": True},
     health="/healthz",
+    work=Work(),
 )
 
 DATA = Data(

@@ -15,8 +15,11 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
     CommandLine,
     Data,
     Generation,
+    Mirror,
     Node,
+    Port,
     Ports,
+    Work,
 )
 
 
@@ -57,26 +60,85 @@ COMMAND_LINE = CommandLine(
     environment={"HF_TOKEN": "huggingface_token", "HF_HUB_ENABLE_HF_TRANSFER": "enable_hf_transfer", "POD_NAMESPACE": "namespace"},
 )
 
+# Those of the image's services are gpustack/utils/s6_services.py's, and which of them answer at every address the image's scripts say:
+# pack/rootfs/etc/s6-overlay/s6-rc.d/*/run.
 PORTS = Ports(
-    worker={"worker_port": "10150", "worker_metrics_port": "10151", "service_port_range": "40000-40063"},
+    worker={"worker_port": "10150", "worker_metrics_port": "10151"},
     worker_at_start=("worker_port", "worker_metrics_port"),
-    ray_setting="enable_ray",
-    ray={"ray_port_range": "41000-41999"},
-    ray_head={},
+    own_worker=False,
+    server=(
+        Port("api_port", "30080"),
+        Port("proxy_port", "30079"),
+        Port("metrics_port", "10161", ("disable_metrics",), open=True),
+        Port("database_port", "5432", ("database_url",)),
+        Port("builtin_prometheus_port", "19090", ("disable_builtin_observability", "grafana_url"), open=True),
+        Port("builtin_grafana_port", "13000", ("disable_builtin_observability", "grafana_url")),
+        # Of the gateway: its API server, pilot, controller and Envoy
+        *(Port("", port) for port in ("18443", "9876", "15010", "15012", "8888", "15051", "15000")),
+        *(Port("", port, open=True) for port in ("15020", "15021", "15090")),
+    ),
+    shared={"service_port_range": "40000-40063", "ray_port_range": "41000-41999"},
+    service="service_port_range",
+    # By default the server reaches a model through its worker.
+    direct=("proxy_mode", "direct"),
+    worker_open=("worker_metrics_port", "service_port_range"),
 )
+
+_START = 'exec /usr/bin/entrypoint.sh "$@"'
+# What the image leaves open on the network of the host, which models' containers share: PostgreSQL, which listens at every address and asks
+# nobody at 127.0.0.1 for the password that it has (pack/Dockerfile, s6-rc.d/postgres/run), and Grafana, which takes anybody for a viewer.
+# GPUStack's own database drivers, asyncpg and psycopg, take the password from PGPASSFILE.
+_CLOSED = """\
+export GF_SERVER_HTTP_ADDR=127.0.0.1 PGPASSFILE=/run/gpustack-pgpass; \
+test ! -d /etc/postgresql/main || ( umask 077; cd /var/lib/gpustack && \
+{ test -s postgres_root_pass || head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \\n' > postgres_root_pass; } && \
+password=$(cat postgres_root_pass) && printf '%s:*:*:root:%s\\n' 127.0.0.1 "$password" localhost "$password" > /run/gpustack-pgpass && \
+printf '%s\\n' 'local all postgres peer' 'host all root 127.0.0.1/32 scram-sha-256' 'host all root ::1/128 scram-sha-256' \
+> /etc/postgresql/main/pg_hba.conf && \
+sed -i "s/^listen_addresses *=.*/listen_addresses='127.0.0.1'/" /etc/postgresql/main/postgresql.conf ) && \
+"""
 
 NODE = Node(
     init=(),
     # s6 has to be process 1.
-    start='exec /usr/bin/entrypoint.sh "$@"',
+    start=_START,
+    server_start=_CLOSED + _START,
     network="host",
+    # Models have a namespace of their own.
     ipc="private",
-    privileged=None,
-    env={},
-    settings={"disable_update_check": True},
-    server_settings={},
+    # Beyond 50 workers GPUStack looks no longer whether they answer, unless it is told to.
+    server_env={"GPUSTACK_WORKER_UNREACHABLE_CHECK_MODE": "enabled"},
+    settings={},
+    # Neither is asked for news on the internet; nothing listens at that address.
+    server_settings={"disable_update_check": True, "ota_server_url": "http://127.0.0.1:9"},
+    server_worker_settings={"enable_worker": True},
     server_only_settings={"disable_worker": True},
     health="/readyz",
+    work=Work(
+        privileged=True,
+        volumes=("/var/run/docker.sock:/var/run/docker.sock",),
+        # As GPUStack's page has it for Ascend's own runtime, which mounts the rest where this variable is set
+        runtimes={"ascend": ("/usr/local/Ascend/driver",)},
+        visible="ASCEND_VISIBLE_DEVICES",
+        mirror=Mirror(
+            name="GPUSTACK_RUNTIME_DEPLOY_MIRRORED_NAME",
+            kept_volumes="GPUSTACK_RUNTIME_DEPLOY_MIRRORED_DEPLOYMENT_IGNORE_VOLUMES",
+            kept_environment="GPUSTACK_RUNTIME_DEPLOY_MIRRORED_DEPLOYMENT_IGNORE_ENVIRONMENTS",
+            kept=(
+                *("/var/run/cdi", "/usr/local/PPU_SDK", "/opt/maca", "/usr/local/corex", "/opt/dtk", "/usr/local/neuware"),
+                *("/usr/local/Ascend/ascend-toolkit", "/opt/rocm"),
+            ),
+            secret_files=("ssl_keyfile",),
+            in_cache={"benchmark_dir": "benchmarks"},
+        ),
+        # gpustack/config/config.py, get_gpu_devices. A model's container has every NPU of its host, and is told which to use by their
+        # places among those that GPUStack sees; so it has to see them all, and to be told which it may have.
+        devices="resources",
+        vendor="ascend",
+        family="Ascend",
+    ),
+    tls_setting="tls_port",
+    plain_port=30081,
 )
 
 DATA = Data(
