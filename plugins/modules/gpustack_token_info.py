@@ -125,6 +125,7 @@ Unchanged = Callable[[str, str], Optional[bool]]
 def password_unchanged(url: str, token: str) -> bool | None:
     # The token goes to this host's own server; its certificate is for the name that others use.
     client = gpustack_api.Client(url, gpustack_api.fetcher(token, validate_certs=False), API_LIMIT)
+    client.version()
     return client.admin_must_change_password()
 
 

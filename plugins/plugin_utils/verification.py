@@ -101,7 +101,12 @@ def _unready(known: Seen, worker: dict | None) -> list[Finding]:
         return []
     if worker is None:
         return [Finding("worker", "fail", "GPUStack does not know it")]
-    return [Finding("worker", "fail", f"GPUStack has it as {worker['state']}")] if worker["state"] != "ready" else []
+    return [Finding("worker", "fail", f"GPUStack has it as {_state(worker)}")] if _state(worker) != "ready" else []
+
+
+def _state(worker: dict) -> str:
+    """GPUStack's own, but for one that it takes for ready and that gives no sign of life."""
+    return "silent" if worker.get("silent") else worker["state"]
 
 
 def present(info: dict, workers: dict[str, Seen]) -> list[dict]:
@@ -121,13 +126,13 @@ def worker_rows(workers: list[dict], hosts: dict[str, Seen]) -> list[tuple[str, 
         memory = sum(npu["memory_total_bytes"] or 0 for npu in worker["npus"]) // 2**30
         numbers = ("-", "-", "-") if known.away else (str(worker["npu_count"]), unwell, f"{memory} GiB")
         note = known.away or ", ".join(text.split(" (")[0] for text in known.unwell or [])
-        rows.append((worker["name"], worker["ip"], "away" if known.away else worker["state"], *numbers, note))
+        rows.append((worker["name"], worker["ip"], "away" if known.away else _state(worker), *numbers, note))
     rows = [("WORKER", "ADDRESS", "STATE", "NPUS", "UNWELL", "NPU MEMORY", "NOTE"), *sorted(rows)]
     return rows if any(row[-1] for row in rows[1:]) else [row[:-1] for row in rows]
 
 
 def sum_line(info: dict, workers: dict[str, Seen], url: str) -> str:
     there = present(info, workers)
-    ready, npus = sum(worker["state"] == "ready" for worker in there), sum(worker["npu_count"] for worker in there)
+    ready, npus = sum(_state(worker) == "ready" for worker in there), sum(worker["npu_count"] for worker in there)
     total = len({worker["name"] for worker in info["workers"]} | {known.name for known in workers.values() if known.away})
     return f"{ready} of {total} workers ready, {npus} NPUs, GPUStack {info['version']} at {url}"

@@ -257,6 +257,18 @@ def test_table_of_a_whole_cluster_has_a_row_for_each_worker_and_the_sum():
     assert (found["told"], found["stats"]["ok"], found["stats"]["npus"]) == ({}, True, 16)
 
 
+def test_worker_that_is_ready_for_gpustack_and_silent_is_not_counted_as_ready():
+    silent = {**worker("atlas1"), "silent": True}
+    found = verified([silent, worker("atlas2")], {"atlas1": {"ascend_driver_check_npus": WELL}, "atlas2": {}})
+    assert found["lines"][1:4] == [
+        "atlas1  10.0.0.6  silent  8     0       256 GiB",
+        "atlas2  10.0.0.6  ready   8     -       256 GiB",
+        "1 of 2 workers ready, 16 NPUs, GPUStack v0.7.1 at http://a:8080",
+    ]
+    found = verified([silent], {"atlas1": {"ascend_driver_check_npus": ALARM}})
+    assert "FAIL [worker] atlas1: GPUStack has it as silent." in found["lines"]
+
+
 def test_lost_records_are_the_servers_problem_and_the_command_to_copy_comes_last():
     lost, old = ["models m1 are gone; expected them", "Put a copy back, or run:", "run this"], ["WARN worker b is old."]
     found = verified([worker("a")], {"a": {}, "atlas1": {}}, lost=lost, old=old)

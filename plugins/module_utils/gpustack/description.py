@@ -62,11 +62,30 @@ class Ports:
 
 
 @dataclass(frozen=True)
+class State:
+    """A worker's state other than ready. remedy: without its full stop, with {ip} and {port} of the worker; passes: whether it may be ready
+    after a while, so that it is waited for."""
+
+    remedy: str
+    passes: bool = True
+
+
+@dataclass(frozen=True)
 class Api:
-    """The management API. prefix: of all its paths but /version; device_type: what it calls an NPU, also within a model's gpu_ids."""
+    """The management API, as it may be used with the cluster token.
+
+    prefix: of all its paths but /version. device_type: what it calls an NPU, also within a model's gpu_ids. lists: kinds of records besides
+    workers, with the path of their list and the key of their name. states: a worker's, with what to do. silence: seconds without a sign of
+    life after which a worker is not taken for ready, whatever its state says; None where its state is all there is. adopts: whether a
+    worker whose data directory holds nothing but its name is given the record of that name.
+    """
 
     prefix: str
     device_type: str
+    lists: Mapping[str, tuple[str, str]]
+    states: Mapping[str, State]
+    silence: int | None
+    adopts: bool
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
     Generation,
     Node,
     Ports,
+    State,
     Work,
 )
 
@@ -98,6 +99,21 @@ DATA = Data(
     own_cache=("huggingface", "model_scope", "ollama", "vox-box", "gguf-parser", "repo-skeleton", "rpc_server"),
 )
 
+API = Api(
+    prefix="/v1",
+    device_type="npu",
+    lists={"models": ("/models", "name"), "users": ("/users", "username")},
+    states={
+        "unreachable": State(
+            "See whether its GPUStack container runs, open port {port} of {ip} to the server, and name the address in the server's NO_PROXY"
+        ),
+        "not_ready": State("See docker logs of its GPUStack container, and compare its clock with the server's (date)"),
+    },
+    # A worker's last sign of life has the time of the worker's own clock.
+    silence=None,
+    adopts=False,
+)
+
 # What GPUStack, SQLite and this collection's entry point say
 LOG_SIGNS = (
     ("setting", r"Config error: .*\n(?P<detail>\S+\n[^\[\n]*)"),
@@ -123,7 +139,7 @@ GENERATION = Generation(
     node=NODE,
     data=DATA,
     ports=PORTS,
-    api=Api(prefix="/v1", device_type="npu"),
+    api=API,
     command_line=COMMAND_LINE,
     # The metadata first: to print its version itself, GPUStack loads all of itself, which takes many seconds.
     version_script=(

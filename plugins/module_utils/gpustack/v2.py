@@ -19,6 +19,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
     Node,
     Port,
     Ports,
+    State,
     Work,
 )
 
@@ -155,6 +156,31 @@ DATA = Data(
     own_cache=("huggingface", "model_scope", "vox-box", "gguf-parser", "repo-skeleton"),
 )
 
+# The cluster token may not read users. A worker's states are WorkerStateEnum's (gpustack/schemas/workers.py).
+API = Api(
+    prefix="/v2",
+    device_type="cann",
+    lists={"models": ("/models", "name")},
+    states={
+        # A worker that starts is registered long before it listens.
+        "unreachable": State(
+            "See whether its GPUStack container runs, open port {port} of {ip} to the server, and name the address in the server's NO_PROXY"
+        ),
+        "not_ready": State("See docker logs of its GPUStack container, and whether it reaches the server's port"),
+        "maintenance": State("End its maintenance on GPUStack's page, or leave it out (--limit)", passes=False),
+        # Of workers that GPUStack itself makes in a cloud
+        "pending": State("See on GPUStack's page what it waits for"),
+        "provisioning": State("See on GPUStack's page what it waits for"),
+        "initializing": State("See on GPUStack's page what it waits for"),
+        "deleting": State("Let GPUStack delete it, and run this again", passes=False),
+        "error": State("See GPUStack's page, and delete it there", passes=False),
+    },
+    # A worker reports every 30 s, and the server writes that down every 5 s, with its own time. It calls one not_ready after 150 s only,
+    # and asks it itself in clusters of at most 50 workers, or where GPUSTACK_WORKER_UNREACHABLE_CHECK_MODE says so.
+    silence=60,
+    adopts=True,
+)
+
 # What GPUStack, its s6 services and this collection's entry point say
 LOG_SIGNS = (
     ("setting", r"Config error: (?P<detail>[^\n]*)"),
@@ -178,7 +204,7 @@ GENERATION = Generation(
     node=NODE,
     data=DATA,
     ports=PORTS,
-    api=Api(prefix="/v2", device_type="cann"),
+    api=API,
     command_line=COMMAND_LINE,
     # The metadata first: to print its version itself, GPUStack loads all of itself, which takes many seconds.
     version_script=(
