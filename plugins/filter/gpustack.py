@@ -22,6 +22,7 @@ def generation(version: Any) -> dict:
     return {
         "release": found.release,
         "api": found.api.prefix,
+        "adopts": found.api.adopts,
         "data_dir": directory,
         "password_file": f"{directory}/{found.data.password}",
         "minimum_driver": found.minimum_driver,

@@ -251,6 +251,9 @@ data:
     on_store:
       description: Whether it lies on O(store_path), or elsewhere on the same shared file system.
       type: bool
+    worker_name:
+      description: The name that GPUStack gave to the worker whose data it is; null without one.
+      type: str
     worker_uuid:
       description: What GPUStack knows this data's worker by; null before a worker has run on it.
       type: str

@@ -136,7 +136,7 @@ def initial_password(found: gpustack_token.Password, token: str, url: str | None
     if url:
         try:
             answer = unchanged(url, token)
-            silence = "GPUStack has no user admin"
+            silence = "GPUStack has no user admin, or shows none to whoever has the cluster token"
         except gpustack_api.ApiError as error:
             silence = f"GPUStack could not be asked whether the password has been changed: {error}"
     if found.value is None:

@@ -165,6 +165,28 @@ def test_host_whose_data_is_a_copy_of_another_workers_is_refused_with_the_way_ou
     assert told(worker_uuid="") == []
 
 
+def test_copy_of_another_workers_data_is_refused_also_where_gpustack_tells_no_identities():
+    host = {**HOST, "data": {**HOST["data"], "path": "/srv/own", "worker_uuid": "u", "worker_name": "npu-1"}, "container": None}
+    host["resolved"] = {"npu7": "10.0.0.7"}
+    groups = {"gpustack_worker": ["atlas1", "atlas7"]}
+
+    def told(**worker: str) -> list[str]:
+        known = {"name": "npu-1", "ip": "10.0.0.1", "worker_uuid": None, **worker}
+        return copy_refusals(host, [known], "atlas7", {"atlas1": {"gpustack_worker_name": "npu-1"}, "atlas7": {}}, groups)
+
+    assert told() == [
+        "atlas7: its data has the identity of the worker npu-1 (10.0.0.1); expected one of its own. On the copy run: "
+        "rm -f /srv/own/worker_uuid; the next run of site.yml gives it an identity of its own."
+    ]
+    # The host itself, and another.
+    assert told(ip="10.0.0.7") == told(name="npu-2") == []
+    # Data of an older generation has no name in it, and data without an identity is nobody's.
+    host["data"]["worker_name"] = None
+    assert told() == []
+    host["data"].update(worker_uuid=None, worker_name="npu-1")
+    assert told() == []
+
+
 def test_fit_host_is_not_refused():
     assert refusals() == []
 

@@ -140,11 +140,9 @@ class Client:
         return self._shaped(path, lambda item: str(item[key]))
 
     def admin_must_change_password(self) -> bool | None:
-        """True as long as admin's password is the one that GPUStack made; None without a user admin. Raises ApiError, also where the
-        cluster token may not read users."""
-        if "users" not in self.api.lists:
-            raise ApiError("unauthorized", "it lets nobody read its users with the cluster token")
-        for user in self._list("/users"):
+        """True as long as admin's password is the one that GPUStack made; None without a user admin, and where the cluster token may not
+        read users."""
+        for user in self._list("/users") if "users" in self.api.lists else []:
             if user.get("username") == "admin":
                 return bool(user.get("require_password_change"))
         return None

@@ -13,13 +13,15 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.host import mounts
 from ansible_collections.ascend.gpustack.plugins.module_utils.host.mounts import Mount, holding
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner
 
+# Files in which a worker keeps what GPUStack knows it by
+IDENTITY = ("worker_uuid", "worker_name")
 # File systems that one host alone has
 LOCAL = ("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs")
 
 
 def read(run: Runner, name: str, engine: docker_cli.Engine, store: dict[str, Any] | None, mountinfo: str, timeout: float) -> dict[str, Any]:
     """What gpustack_host_info returns as data; store is what it returns as such."""
-    unknown = {"name": name, "exists": None, "path": None, "managed": None, "on_store": False, "worker_uuid": None}
+    unknown = {"name": name, "exists": None, "path": None, "managed": None, "on_store": False, **dict.fromkeys(IDENTITY)}
     if name.startswith("/"):
         seen = gpustack_directory.look(run, name, timeout)
         return _described(run, {**unknown, "exists": seen.exists, "path": seen.real, "managed": seen.is_marked}, store, mountinfo, timeout)
@@ -42,14 +44,13 @@ def volume_place(volume: dict[str, Any]) -> str:
 
 
 def _described(run: Runner, data: dict[str, Any], store: dict[str, Any] | None, mountinfo: str, timeout: float) -> dict[str, Any]:
-    uuid = worker_uuid(run, data["path"], timeout) if data["exists"] else None
+    identity = {name: _line(run, f"{data['path']}/{name}", timeout) for name in IDENTITY} if data["exists"] else {}
     on_store = is_shared(data["path"], store, host_mounts.parse_mountinfo(mountinfo)) if store else False
-    return {**data, "on_store": on_store, "worker_uuid": uuid}
+    return {**data, "on_store": on_store, **identity}
 
 
-def worker_uuid(run: Runner, data: str, timeout: float) -> str | None:
-    """The identity that a GPUStack worker keeps in its data directory."""
-    result = run(["head", "-c", "64", f"{data}/worker_uuid"], timeout)
+def _line(run: Runner, path: str, timeout: float) -> str | None:
+    result = run(["head", "-c", "256", path], timeout)
     return result.stdout.strip() or None if result.rc == 0 and not result.timed_out else None
 
 

@@ -33,39 +33,43 @@ def compare(workers: list[Worker], expected: Mapping[str, int | None], api: Api)
     present = {worker.name: worker for worker in workers}
     problems, pending = [], False
     for name, count in sorted(expected.items()):
-        problem, passes = _fault(present.get(name), count, api) if count is not None else ("", False)
-        problems += [f"worker {name}: {problem}"] if problem else []
-        pending = pending or bool(problem and passes)
+        worker = present.get(name)
+        if count is None:
+            continue
+        if worker is None:
+            problem = (
+                f"worker {name}: not registered; expected ready with {_npus(count)}."
+                " See docker logs of its GPUStack container, and that the server's port is open to it"
+            )
+        else:
+            problem = _fault(worker, count, api)
+        problems += [problem] if problem else []
+        pending = pending or bool(problem) and (worker is None or worker.state == "ready" or _state(worker, api).passes)
     return Comparison(problems, sorted(set(present) - set(expected)) if expected else [], pending)
 
 
-def _fault(worker: Worker | None, npus: int, api: Api) -> tuple[str, bool]:
-    """What is wrong, empty for nothing, and whether it may pass."""
-    if worker is None:
-        return (
-            f"not registered; expected ready with {_npus(npus)}. See docker logs of its GPUStack container, and that the server's port is"
-            " open to it",
-            True,
-        )
+def _state(worker: Worker, api: Api) -> State:
+    return api.states.get(worker.state, UNKNOWN)
+
+
+def _fault(worker: Worker, npus: int, api: Api) -> str:
+    """What is wrong; empty for nothing."""
     if worker.state != "ready":
         message = re.sub(r"<[^>]*>", "", worker.state_message or "no message").rstrip(". ")
-        state = api.states.get(worker.state, UNKNOWN)
-        remedy = state.remedy.format(ip=worker.ip, port=worker.port)
-        return f"state is {worker.state} ({message}); expected ready. {remedy}", state.passes
+        remedy = _state(worker, api).remedy.format(ip=worker.ip, port=worker.port)
+        return f"worker {worker.name}: state is {worker.state} ({message}); expected ready. {remedy}"
     if worker.silent:
         return (
-            f"state is ready, and its last sign of life {worker.silent_s} s ago; expected one in {api.silence} s. See whether its GPUStack"
-            f" container runs, and whether it reaches the server's port",
-            True,
+            f"worker {worker.name}: state is ready, and its last sign of life {worker.silent_s} s ago; expected one in {api.silence} s."
+            " See whether its GPUStack container runs, and whether it reaches the server's port"
         )
     if len(worker.npus) != npus:
         seen = ", ".join(str(npu.index) for npu in worker.npus)
         return (
-            f"GPUStack sees {_npus(len(worker.npus))}{f' ({seen})' if seen else ''}; expected {_npus(npus)}. Compare npu-smi info on"
-            f" {worker.ip} with the same in its GPUStack container",
-            True,
+            f"worker {worker.name}: GPUStack sees {_npus(len(worker.npus))}{f' ({seen})' if seen else ''};"
+            f" expected {_npus(npus)}. Compare npu-smi info on {worker.ip} with the same in its GPUStack container"
         )
-    return "", False
+    return ""
 
 
 def _npus(count: int) -> str:
