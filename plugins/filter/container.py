@@ -98,8 +98,25 @@ def setting_problems(config: dict, name: str) -> list[str]:
     ]
 
 
+def token_problems(token: dict) -> list[str]:
+    """What stands against the token of a server whose cluster keeps the first one, as sentences. token: whether the given one `differs`
+    from that in the cluster's `file`, and whether it is `unknown` which one the database has."""
+    found = []
+    if token["differs"]:
+        found.append(
+            f"gpustack_token is not the token of the cluster that is there; expected that, which GPUStack keeps in {token['file']}. "
+            "Set gpustack_token to it, or take it out of the inventory: a cluster of this version can't be given another one yet."
+        )
+    if token["unknown"]:
+        found.append(
+            "gpustack_server_config has a database_url, and gpustack_token is not set; expected the token of the cluster in that "
+            "database. Set gpustack_token to it; for an empty database, to one of your own (openssl rand -hex 16)."
+        )
+    return found
+
+
 class FilterModule:
     """Registers the filters."""
 
     def filters(self) -> dict[str, Any]:
-        return {function.__name__: function for function in (run_failure, cause, setting_problems)}
+        return {function.__name__: function for function in (run_failure, cause, setting_problems, token_problems)}

@@ -24,6 +24,8 @@ def generation(version: Any) -> dict:
         "api": found.api.prefix,
         "adopts": found.api.adopts,
         "data_dir": directory,
+        "token_file": found.data.token,
+        "given_token": found.data.given_token,
         "password_file": f"{directory}/{found.data.password}",
         "minimum_driver": found.minimum_driver,
         "plain_port": found.node.plain_port,

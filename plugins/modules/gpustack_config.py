@@ -50,6 +50,13 @@ options:
     type: list
     elements: str
     default: []
+  make:
+    description:
+      - Names of secrets that are made, 32 hexadecimal digits each, where neither O(config) nor O(secrets) gives them and the present file
+        has none, when they are in O(keep). In check mode none is made.
+    type: list
+    elements: str
+    default: []
 notes:
   - A file made by hand is read as far as its top-level settings stand on one line each, and is then replaced.
 """
@@ -81,6 +88,12 @@ changed_keys:
   type: list
   elements: str
   sample: [cache_dir, token]
+made:
+  description: Names of the secrets that were, or in check mode would be, made.
+  returned: success
+  type: list
+  elements: str
+  sample: [token]
 mtime:
   description:
     - When the file was last written, in seconds since 1970 by the host's clock.
@@ -91,6 +104,7 @@ mtime:
 """
 
 import os
+import secrets
 import stat
 from typing import Any
 
@@ -163,7 +177,9 @@ def mtime(path: str) -> float | None:
 
 def configure(module: AnsibleModule, owner: tuple[int, int]) -> dict[str, Any]:
     path = module.params["path"]
-    plan = config_file.plan(read(path), module.params["config"], module.params["secrets"], module.params["keep"])
+    # Made and written in one step: a run that is killed before leaves none, and one that is killed after leaves what the next one keeps.
+    made = {name: "" if module.check_mode else secrets.token_hex(16) for name in module.params["make"]}
+    plan = config_file.plan(read(path), module.params["config"], module.params["secrets"], module.params["keep"], made)
     access = access_line(path, owner)
     if not module.check_mode:
         if plan.rewrite:
@@ -173,6 +189,7 @@ def configure(module: AnsibleModule, owner: tuple[int, int]) -> dict[str, Any]:
     return {
         "changed": plan.rewrite or bool(access),
         "changed_keys": plan.changed_keys,
+        "made": plan.made,
         "mtime": mtime(path),
         "diff": {
             "before_header": path,
@@ -190,6 +207,7 @@ def main(owner: tuple[int, int] = ROOT) -> None:
             "config": {"type": "dict", "default": {}},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "keep": {"type": "list", "elements": "str", "default": []},
+            "make": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )

@@ -251,6 +251,10 @@ data:
     on_store:
       description: Whether it lies on O(store_path), or elsewhere on the same shared file system.
       type: bool
+    cluster:
+      description: What of a cluster is in it, its token and its database, by the names of files; null where that can't be seen.
+      type: list
+      elements: str
     worker_name:
       description: The name that GPUStack gave to the worker whose data it is; null without one.
       type: str

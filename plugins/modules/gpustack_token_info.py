@@ -113,7 +113,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import api as gpustack_api
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import token as gpustack_token
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.container import Settings
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
 
 API_LIMIT = 5.0
@@ -150,7 +149,7 @@ def initial_password(found: gpustack_token.Password, token: str, url: str | None
 
 def read(run_command: Runner, params: Mapping[str, Any], unchanged: Unchanged, last_try: bool) -> dict[str, Any]:
     container = gpustack_token.inspect(run_command, params["container"])
-    settings = Settings(run_command, container, DEFAULT.command_line)
+    settings = Settings(run_command, container, container.generation.command_line)
     gpustack_token.refuse_arguments(container, settings)
     if not params["allow_stopped"]:
         gpustack_token.refuse_not_running(container)

@@ -99,6 +99,19 @@ def test_address_at_which_nothing_on_the_host_asks_is_refused():
     assert container.setting_problems({"host": "0.0.0.0"}, "x") == container.setting_problems({}, "x") == []
 
 
+def test_token_that_a_cluster_does_not_take_is_refused_with_what_to_do_now():
+    fits = {"differs": False, "unknown": False, "file": "/srv/gpustack/token"}
+    assert container.token_problems(fits) == []
+    assert container.token_problems({**fits, "differs": True}) == [
+        "gpustack_token is not the token of the cluster that is there; expected that, which GPUStack keeps in /srv/gpustack/token. Set "
+        "gpustack_token to it, or take it out of the inventory: a cluster of this version can't be given another one yet."
+    ]
+    assert container.token_problems({**fits, "unknown": True}) == [
+        "gpustack_server_config has a database_url, and gpustack_token is not set; expected the token of the cluster in that database. Set "
+        "gpustack_token to it; for an empty database, to one of your own (openssl rand -hex 16)."
+    ]
+
+
 def test_cause_of_a_worker_that_is_not_ready_is_told_only_where_it_is_known():
     assert container.cause({"kind": "token", "detail": "Invalid authentication credentials"}, NODE).startswith(
         "the server refuses the token"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import stat
 import subprocess
 import sys
@@ -41,6 +42,7 @@ def test_the_file_is_sorted_yaml_with_one_setting_a_line() -> None:
         + f'token: "{TOKEN}"\n',
         rewrite=True,
         changed_keys=["cache_dir", "force_auth_localhost", "port", "system_reserved", "token"],
+        made=[],
         before="",
         after='cache_dir: "/data/models/gpustack-cache"\n'
         "force_auth_localhost: true\n"
@@ -277,6 +279,30 @@ def test_a_kept_token_is_in_no_output(tmp_path: pathlib.Path) -> None:
     result = run_module(path=str(path), config={"port": 1}, keep=["token"])
     assert yaml.safe_load(path.read_text()) == {"port": 1, "token": TOKEN}
     assert TOKEN not in json.dumps(result)
+
+
+def test_a_token_is_made_once_and_is_in_no_output(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "config.yaml"
+    given = {"path": str(path), "config": {"port": 1}, "keep": ["token"], "make": ["token"]}
+    made = run_module(**given)
+    token = yaml.safe_load(path.read_text())["token"]
+    assert re.fullmatch("[0-9a-f]{32}", token) and made["made"] == ["token"] and made["changed_keys"] == ["port", "token"]
+    # The run that made it may have been killed at any time since.
+    again = run_module(**given)
+    assert (again["changed"], again["made"], yaml.safe_load(path.read_text())["token"]) == (False, [], token)
+    assert token not in json.dumps([made, again])
+    path.unlink()
+    run_module(**given)
+    assert yaml.safe_load(path.read_text())["token"] != token
+
+
+def test_no_token_is_made_in_check_mode_nor_where_one_is_given(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "config.yaml"
+    given = {"path": str(path), "config": {"port": 1}, "make": ["token"]}
+    check = run_module(check=True, **given)
+    assert (check["made"], check["diff"]["after"], path.exists()) == (["token"], "port: 1\ntoken: ***\n", False)
+    assert run_module(**given, secrets={"token": TOKEN})["made"] == []
+    assert yaml.safe_load(path.read_text())["token"] == TOKEN
 
 
 def test_a_secret_among_the_plain_settings_is_in_no_output(tmp_path: pathlib.Path) -> None:

@@ -160,7 +160,8 @@ OF_THE_RUN = ("state", "healthy_wait_timeout", "restart")
 def arguments(templar: Templar, module: str) -> dict:
     """What the first task of container.yml that calls a module gives to it."""
     tasks = yaml.safe_load((ROOT / "roles/gpustack/tasks/container.yml").read_text())
-    return templar.template(_trusted(next(task[module] for task in tasks if module in task)))
+    found = templar.template(_trusted(next(task[module] for task in tasks if module in task)))
+    return {key: value for key, value in found.items() if value != "__omitted__"}
 
 
 def container(templar: Templar) -> dict:

@@ -148,12 +148,16 @@ class Node:
 @dataclass(frozen=True)
 class Data:
     """What a node keeps. directory: in its container; token and password: the files in it in which GPUStack writes down those that it
-    made; own and own_cache: everything that GPUStack and its tools put into the data directory and into the cache by themselves."""
+    made; cluster: files that tell that there is a cluster in it; given_token: whether a cluster is made with the token that is given when
+    GPUStack starts for the first time, and has that for ever, where others are made without, and take what is given later; own and
+    own_cache: everything that GPUStack and its tools put into the data directory and into the cache by themselves."""
 
     directory: str
     token: str
     generated_token: str
     password: str
+    cluster: tuple[str, ...]
+    given_token: bool
     own: tuple[str, ...]
     own_cache: tuple[str, ...]
 

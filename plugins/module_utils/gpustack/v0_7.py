@@ -92,6 +92,8 @@ DATA = Data(
     token="token",
     generated_token=r"[0-9a-f]{32}\Z",
     password="initial_admin_password",
+    cluster=("token", "database.db"),
+    given_token=False,
     own=(
         *("database.db", "database.db-journal", "database.db-shm", "database.db-wal", "token", "initial_admin_password"),
         *("jwt_secret_key", "worker_name", "worker_uuid", "bin", "cache", "chat_templates", "log", "pipx", "venvs"),

@@ -148,6 +148,9 @@ DATA = Data(
     # Of those that this collection makes
     generated_token=r"[0-9a-f]{32}\Z",
     password="initial_admin_password",
+    cluster=("token", "postgresql"),
+    # gpustack/server/server.py, _should_create_default_cluster and _migrate_legacy_token
+    given_token=True,
     own=(
         *("advertise_address", "benchmarks", "bin", "bootstrap_version", "cache", "chat_templates", "grafana", "higress"),
         *("initial_admin_password", "jwt_secret_key", "log", "postgres_root_pass", "postgresql", "prometheus", "run", "token"),
