@@ -18,7 +18,7 @@ NPU = {
     "problems": [],
     "findings": [],
     "driver_version": "25.2.0",
-    "chips": [{**CHIP, "npu_id": number, "device": f"/dev/davinci{number}"} for number in range(8)],
+    "chips": [{**CHIP, "npu_id": number, "logic_id": number, "device": f"/dev/davinci{number}"} for number in range(8)],
     "manager_devices": ["/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc"],
     "mounts": ["/usr/local/dcmi"],
     "missing_files": [],
@@ -55,6 +55,8 @@ EXPECT = {
     "minimum_driver": "24.1.rc2",
     "gpustack_version": "0.7.1",
     "firewall": "configure",
+    "port_settings": {},
+    "open_ports": [],
     "skip": [],
 }
 
@@ -176,6 +178,7 @@ def test_npu_with_two_faults_is_one_npu_less():
     )
     usable = usable_npus(npu, EXPECT)
     assert (usable["count"], len(usable["unwell"])) == (7, 1)
+    assert [chip["logic_id"] for chip in usable["chips"]] == [0, 1, 2, 3, 4, 6, 7]
     assert usable["problems"] == [f"{found[2]}. Repair it, or set ascend_driver_check_expected_npus: 7 for this host."]
 
 
@@ -255,6 +258,35 @@ def test_port_holder_clock_and_store_are_all_found_at_once():
     )
     assert [check for check, _result, _text in told(host)] == ["ports", "npu_holders", "clock", "store"]
     assert "port 8080 is taken by java (pid 7); GPUStack needs it" in [text for _check, _result, text in told(host)]
+
+
+@pytest.mark.parametrize(
+    ("port", "remedy"),
+    [
+        (5432, "Stop that, or set another port: database_port in gpustack_server_config."),
+        (15010, "Stop that; GPUStack has no other for it."),
+        (8001, "Stop that, or set another port."),
+    ],
+)
+def test_a_port_that_is_taken_is_told_with_what_moves_it(port, remedy):
+    host = changed(HOST, listeners=[{"port": port, "process": "postgres", "pid": 7, "container": None, "ours": False}])
+    expect = {**EXPECT, "port_settings": {5432: "database_port in gpustack_server_config", 15010: ""}}
+    found = [item for item in host_findings(host, NPU, expect) if item["result"] != "pass"]
+    assert [(item["message"], item["remedy"]) for item in found] == [
+        (f"port {port} is taken by postgres (pid 7); GPUStack needs it", remedy)
+    ]
+
+
+def test_what_stays_open_without_a_firewall_is_said():
+    assert told(open_ports=["10161", "19090"]) == told(firewall="disable") == []
+    assert told(firewall="disable", open_ports=["10161", "19090", "40000-40063"]) == [
+        (
+            "firewall",
+            "warn",
+            "without a firewall everyone reaches the ports 10161, 19090 and 40000-40063, "
+            "where GPUStack asks for no password or talks without TLS",
+        )
+    ]
 
 
 def test_check_is_skipped_by_its_name():

@@ -101,7 +101,11 @@ def _python(host: dict, expect: dict) -> list[Finding]:
     return [Finding("python", "fail", text, remedy)]
 
 
-@CHECKS.add(firewall="ports that a firewall closes, and Docker's chains where `gpustack_firewall` is `leave`")
+@CHECKS.add(
+    firewall=(
+        "ports that a firewall closes, those that stay open where `gpustack_firewall` is `disable`, and Docker's chains where it is `leave`"
+    )
+)
 def _chain(host: dict, expect: dict) -> list[Finding]:
     # In the other modes the playbook firewall mends it.
     chain = host["docker_chain"]
@@ -109,6 +113,20 @@ def _chain(host: dict, expect: dict) -> list[Finding]:
         return []
     text = "Docker's chain DOCKER is missing from the nat table, as after a reload of firewalld; expected it for networks of containers"
     return [Finding("firewall", "warn", text, "Restart Docker:\n  systemctl restart docker")]
+
+
+@CHECKS.add()
+def _open(host: dict, expect: dict) -> list[Finding]:
+    found = expect["open_ports"]
+    if expect["firewall"] != "disable" or not found:
+        return []
+    text = f"without a firewall everyone reaches {_listed('port', found)}, where GPUStack asks for no password or talks without TLS"
+    return [Finding("firewall", "warn", text, "Set gpustack_firewall: configure, or keep them closed in the network.")]
+
+
+def _listed(what: str, items: list[str]) -> str:
+    *others, last = items
+    return f"the {what}s {', '.join(others)} and {last}" if others else f"the {what} {last}"
 
 
 @CHECKS.add(space="room for the image and for models")
@@ -138,8 +156,14 @@ def _ports(host: dict, expect: dict) -> list[Finding]:
             process = f"{listener['process']} (pid {listener['pid']})" if listener["process"] else "a process that ended or can't be seen"
             who = f"container {listener['container']}" if listener["container"] else process
             text = f"port {listener['port']} is taken by {who}; {USERS[expect['cluster']]} needs it"
-            problems.append((text, "Stop that, or set another port."))
+            problems.append((text, _other_port(expect["port_settings"].get(listener["port"]))))
     return judged("ports", problems)
+
+
+def _other_port(setting: str | None) -> str:
+    if setting is None:
+        return "Stop that, or set another port."
+    return f"Stop that, or set another port: {setting}." if setting else "Stop that; GPUStack has no other for it."
 
 
 @CHECKS.add(npu_holders="containers that hold NPUs")
