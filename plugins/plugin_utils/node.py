@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Generation, Mirror, Work
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import version_key
 from ansible_collections.ascend.gpustack.plugins.module_utils.host.store import STORE_ID
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
@@ -89,7 +90,9 @@ def _settings(generation: Generation, node: dict) -> dict:
         found["server_url"] = node["server_url"]
     if node["works"]:
         found |= {"worker_name": node["worker_name"], "worker_ip": node["worker_ip"], **_of_models(generation, node)}
-    return {**found, **node["settings"]}
+    key = version_key(node["version"])
+    known = {name: value for name, value in found.items() if not generation.command_line.lacks(name, key)}
+    return {**known, **node["settings"]}
 
 
 def has_tls(settings: dict) -> bool:

@@ -150,6 +150,7 @@ CASES_V2 = {
         {**TOKEN, **V2, "gpustack_container_options": {"runtime": "ascend", "security_opts": ["seccomp=unconfined"]}},
     ),
     "worker with an NPU in Alarm": ("worker", "worker", "1.45", STORE, {**TOKEN, **V2, "ascend_driver_check_npus": ALARM}),
+    "server of 2.2.3": ("server", "server", "1.45", STORE, {"gpustack_version": "2.2.3"}),
     "worker of 2.2.3": ("worker", "worker", "1.45", STORE, {**TOKEN, "gpustack_version": "2.2.3"}),
 }
 

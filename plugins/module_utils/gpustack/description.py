@@ -14,8 +14,10 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version i
 @dataclass(frozen=True)
 class CommandLine:
     """The settings of `gpustack start`, by GPUStack's names for them (with _). A switch takes no value, a repeatable one collects its
-    values, and those of file_only are known to the configuration file alone. short: one letter to a setting; environment: variables that
-    are not named GPUSTACK_<setting>."""
+    values, and those of file_only are known to the configuration file alone; numbers: those whose value is one. short: one letter to a
+    setting; environment: variables that are not named GPUSTACK_<setting>. own: settings for which this collection has variables; idle:
+    those that do nothing here, which other generations have or this one has no longer, with the one that is meant, empty where there is
+    none; of_server: those of a server that a worker has another one for; since: the first version of those that came later."""
 
     switches: frozenset[str]
     repeatable: frozenset[str]
@@ -23,10 +25,19 @@ class CommandLine:
     file_only: frozenset[str]
     short: Mapping[str, str]
     environment: Mapping[str, str]
+    numbers: frozenset[str] = frozenset()
+    own: Mapping[str, str] = field(default_factory=dict)
+    idle: Mapping[str, str] = field(default_factory=dict)
+    of_server: Mapping[str, str] = field(default_factory=dict)
+    since: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def settings(self) -> frozenset[str]:
         return self.switches | self.repeatable | self.values
+
+    def lacks(self, setting: str, key: Key | None) -> bool:
+        """Whether a version, by its key, takes a setting without knowing it."""
+        return key is not None and setting in self.since and key[: len(self.since[setting])] < self.since[setting]
 
 
 @dataclass(frozen=True)

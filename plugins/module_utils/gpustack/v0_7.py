@@ -48,6 +48,12 @@ COMMAND_LINE = CommandLine(
     file_only=_names("jwt_secret_key external_auth_type openid_configuration resources"),
     short={"-d": "debug", "-t": "token", "-s": "server_url"},
     environment={"HF_TOKEN": "huggingface_token", "HF_HUB_ENABLE_HF_TRANSFER": "enable_hf_transfer"},
+    idle={
+        "worker_metrics_port": "metrics_port",
+        "disable_worker_metrics": "disable_metrics",
+        "ray_port_range": "ray_worker_port_range",
+        **dict.fromkeys(("enable_worker", "tls_port", "api_port", "proxy_port", "proxy_mode", "database_port"), ""),
+    },
 )
 
 PORTS = Ports(

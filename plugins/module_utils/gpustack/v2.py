@@ -59,6 +59,26 @@ COMMAND_LINE = CommandLine(
     """),
     short={"-d": "debug", "-t": "token", "-s": "server_url"},
     environment={"HF_TOKEN": "huggingface_token", "HF_HUB_ENABLE_HF_TRANSFER": "enable_hf_transfer", "POD_NAMESPACE": "namespace"},
+    numbers=_names("gateway_concurrency benchmark_max_duration_seconds"),
+    own={"tls_port": "gpustack_port", "enable_worker": "the inventory's groups", "disable_worker": "the inventory's groups"},
+    idle={
+        **dict.fromkeys(("host", "force_auth_localhost", "enable_hf_transfer", "enable_hf_xet", "enable_ray", "ray_args"), ""),
+        **dict.fromkeys(("rpc_server_port_range", "rpc_server_args", "disable_rpc_servers", "ollama_library_base_url"), ""),
+        **dict.fromkeys(("ray_port", "ray_client_server_port", "ray_dashboard_port", "ray_node_manager_port"), "ray_port_range"),
+        **dict.fromkeys(("ray_object_manager_port", "ray_runtime_env_agent_port", "ray_worker_port_range"), "ray_port_range"),
+        **dict.fromkeys(("ray_dashboard_agent_grpc_port", "ray_dashboard_agent_listen_port"), "ray_port_range"),
+        "ray_metrics_export_port": "ray_port_range",
+    },
+    # In 0.7 they were the worker's.
+    of_server={"metrics_port": "worker_metrics_port", "disable_metrics": "disable_worker_metrics"},
+    since=dict.fromkeys(
+        (
+            *("external_auth_provider_name", "insecure_tls", "kv_transfer_ifname", "ota_server_url", "prometheus_url", "redis_url"),
+            *("shuihua_api_base_url", "ssl_ca_certfile", "gateway_plugin", "grafana_pd_dashboard_uid"),
+            "grafana_cache_service_dashboard_uid",
+        ),
+        (2, 3),
+    ),
 )
 
 # Those of the image's services are gpustack/utils/s6_services.py's, and which of them answer at every address the image's scripts say:
