@@ -32,7 +32,8 @@ def node_plan(
     action, reasons = _action(host, config, compared, takeover, bool(lines), container)
     if action == "create" and not host["data"]["exists"]:
         lines.append(f"volume {data_volume}: created")
-    older = bool(present) and relation(before, version) == "older"
+    # A volume that is yet to be made has nothing to copy.
+    older = bool(present) and (host["data"] or {}).get("exists") is not False and relation(before, version) == "older"
     return {"action": action, "lines": lines + reasons, "backup": older, "version_before": before or ""}
 
 

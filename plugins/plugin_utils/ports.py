@@ -10,7 +10,15 @@ from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Generation, Port
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import GROUPS, addresses, first, members, setting, variables_of
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import (
+    GROUPS,
+    addresses,
+    first,
+    members,
+    setting,
+    variables_of,
+    version_to_run,
+)
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.node import has_tls
 
 SERVER_PORT = 8080
@@ -47,7 +55,7 @@ def _node(host: str, hostvars: Any, groups: dict) -> _Node:
     variables, serves = variables_of(hostvars, host), host == first(groups, "gpustack_server")
     settings = variables.get(f"gpustack_{'server' if serves else 'worker'}_config", {})
     works = host in groups.get("gpustack_worker", [])
-    return _Node(variables, serves, works, settings, generation.assumed(variables.get("gpustack_version")))
+    return _Node(variables, serves, works, settings, generation.assumed(version_to_run(host, hostvars, groups)))
 
 
 def server_port(host: str, hostvars: Any) -> int:

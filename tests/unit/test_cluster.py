@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 
 import yaml
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import ports as port_table
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -134,6 +135,18 @@ def test_every_port_of_the_next_generation_s_image_is_looked_at():
     assert set(SERVER_V2) - set(listening("atlas1", "gpustack", **V2, gpustack_server_config=without)) == {5432, 19090, 13000}
     tls = {"ssl_certfile": "/etc/gpustack.crt", "ssl_keyfile": "/etc/gpustack.key"}
     assert set(listening("atlas1", "gpustack", **V2, gpustack_server_config=tls)) - set(SERVER_V2) == {30081, 10150, 10151}
+
+
+def test_ports_are_those_of_the_version_that_stays():
+    def runs(host: str, **container: object) -> dict:
+        return {**HOSTVARS, host: {**HOSTVARS[host], "ascend_driver_check_host": {"container": {"managed": True, **container}}}}
+
+    assert cluster.version_to_run("atlas2", runs("atlas2", version="2.2.3"), GPUSTACK) == "2.2.3"
+    assert cluster.version_to_run("atlas2", runs("atlas1", version="2.2.3"), GPUSTACK) == "2.2.3"
+    usual = cluster.generation.DEFAULT.release
+    assert cluster.version_to_run("atlas2", runs("atlas1", version="2.2.3", managed=False), GPUSTACK) == usual
+    assert cluster.version_to_run("atlas2", {**HOSTVARS, "atlas2": {"gpustack_version": "0.7.0"}}, GPUSTACK) == "0.7.0"
+    assert 5432 in port_table.port_settings("atlas1", runs("atlas1", version="2.2.3"), GPUSTACK)
 
 
 def test_a_port_is_known_with_what_moves_it():

@@ -6,6 +6,7 @@ import copy
 from dataclasses import asdict
 
 import pytest
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import cluster, npu, report
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.checks import SKIPPABLE
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Finding
@@ -54,6 +55,7 @@ EXPECT = {
     "accept_health": ["OK"],
     "minimum_driver": "24.1.rc2",
     "gpustack_version": "0.7.1",
+    "version_asked": True,
     "firewall": "configure",
     "port_settings": {},
     "open_ports": [],
@@ -245,6 +247,49 @@ def test_container_that_is_newer_than_the_variable_is_told_before_anything_is_ch
     assert told(changed(HOST, container=changed(MADE, managed=False, version=None))) == []
 
 
+def test_no_generation_takes_the_place_of_another_unasked():
+    runs = changed(HOST, container=changed(MADE, version="0.7.1"))
+    data = changed(HOST["data"], exists=True)
+    (found,) = [item for item in host_findings(changed(runs, data=data), NPU, {**EXPECT, "gpustack_version": "2.3.0"}) if item["remedy"]]
+    assert Finding(**found).sentence == (
+        "the container gpustack runs GPUStack 0.7.1, whose data GPUStack 2.3.0 does not take; "
+        "expected a gpustack_version of its generation. "
+        "Set gpustack_version: 0.7.1 to keep it, or gpustack_data_volume to a new one to begin anew with 2.3.0."
+    )
+    back = changed(runs, container=changed(MADE, version="2.3.0"), data=data)
+    assert [check for check, result, _text in told(back) if result == "fail"] == ["version"]
+    # Within a generation it does, and with a volume that is yet to be made.
+    assert told(changed(back, container=changed(MADE, version="2.2.3")), gpustack_version="2.3.0") == []
+    assert told(changed(runs, data=changed(data, exists=False)), gpustack_version="2.3.0") == []
+
+
+@pytest.mark.parametrize(
+    ("left", "refused"), [(["database.db", "token"], 1), (["postgresql"], 0), (["database.db", "postgresql"], 0), ([], 0)]
+)
+def test_data_that_another_generation_left_is_not_begun_anew_with(left, refused):
+    host = changed(HOST, data=changed(HOST["data"], exists=True, cluster=left))
+    found = [text for check, _result, text in told(host, gpustack_version="2.3.0") if check == "version"]
+    assert found == ["the data gpustack-data holds a cluster of GPUStack 0.7, which 2.3.0 does not take"] * refused
+
+
+def test_what_runs_stays_where_no_version_is_asked_for_and_the_newer_one_is_mentioned(monkeypatch):
+    runs = changed(HOST, container=changed(MADE, version="0.7.0"))
+    stays = "the container gpustack runs GPUStack 0.7.0, which stays, since gpustack_version is not set"
+    expect = {**EXPECT, "gpustack_version": "0.7.0", "version_asked": False}
+    (found,) = [item for item in host_findings(runs, NPU, expect) if item["result"] != "pass"]
+    assert (found["result"], found["message"]) == ("warn", stays)
+    assert found["remedy"] == (
+        "0.7.1 is what new clusters get. Set gpustack_version: 0.7.0 to keep it, or 0.7.1 to upgrade it; its data is copied first."
+    )
+    monkeypatch.setattr(generation, "DEFAULT", generation.of("2.3.0"))
+    (found,) = [item for item in host_findings(runs, NPU, expect) if item["result"] != "pass"]
+    assert found["remedy"] == (
+        "2.3.0 is what new clusters get. Set gpustack_version: 0.7.0 to keep it, or 2.3.0 with a new gpustack_data_volume to begin anew "
+        "with that."
+    )
+    assert told(runs, gpustack_version="0.7.0") == []
+
+
 def test_port_holder_clock_and_store_are_all_found_at_once():
     host = changed(
         HOST,
@@ -270,11 +315,14 @@ def test_port_holder_clock_and_store_are_all_found_at_once():
 )
 def test_a_port_that_is_taken_is_told_with_what_moves_it(port, remedy):
     host = changed(HOST, listeners=[{"port": port, "process": "postgres", "pid": 7, "container": None, "ours": False}])
-    expect = {**EXPECT, "port_settings": {5432: "database_port in gpustack_server_config", 15010: ""}}
+    known = {5432: "database_port in gpustack_server_config", 15010: ""}
+    expect = {**EXPECT, "port_settings": known if port in known else {}}
     found = [item for item in host_findings(host, NPU, expect) if item["result"] != "pass"]
     assert [(item["message"], item["remedy"]) for item in found] == [
         (f"port {port} is taken by postgres (pid 7); GPUStack needs it", remedy)
     ]
+    # A version that stays needs others than those of the usual one, which were looked at.
+    assert host_findings(host, NPU, {**EXPECT, "port_settings": {1: ""}}) == host_findings(HOST, NPU, EXPECT)
 
 
 def test_what_stays_open_without_a_firewall_is_said():

@@ -6,18 +6,14 @@ import pathlib
 import re
 
 import pytest
-import yaml
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation, version
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # What tells one generation from another: numbers of versions, paths of GPUStack's API, ends of the tags of its images, nodes of devices
 TELLS = re.compile(r"(?<![\d.])0\.7(?!\d)|(?<![\d.])2\.[23](\.\d)?(?![\d.%])|\(0, 7\)|/v[12]/|-npu(?!\w)|/dev/\w*_npu|:npu:")
 ROOMS = {"plugins/module_utils/gpustack/v0_7.py", "plugins/module_utils/gpustack/v2.py"}
-# Lines that look like it and are none: the inventory's word, of which the test above says that it is the generation's, a runtime of this
-# collection's own, the path of a registry, and OpenAI's API, which every engine has.
+# Lines that look like it and are none: a runtime of this collection's own, the path of a registry, and OpenAI's API.
 OTHERS = {
-    "roles/gpustack/defaults/main.yml": ['gpustack_version: "0.7.1"'],
-    "roles/gpustack/meta/argument_specs.yml": ['default: "0.7.1"'],
     "plugins/module_utils/docker/daemon.py": ['RUNTIME = "gpustack-npu"'],
     "plugins/module_utils/docker/images.py": ['DOCKER_HUB = "https://index.docker.io/v1/"'],
     "plugins/filter/vllm_gateway.py": ["{{ path /v1/models }}", "GET /v1/models or POST below /v1/"],
@@ -87,13 +83,6 @@ GETS_ON = "gets on with it, since GPUStack takes older data along when it starts
 def test_versions_of_no_generation_are_refused(text, remedy):
     assert generation.refusal(text) == (f"gpustack_version is {text}; this collection deploys GPUStack 0.7, 2.2.3 and 2.3", remedy)
     assert generation.assumed(text).name == "0.7"
-
-
-def test_the_default_release_is_that_of_the_role():
-    defaults = yaml.safe_load((ROOT / "roles/gpustack/defaults/main.yml").read_text())
-    specs = yaml.safe_load((ROOT / "roles/gpustack/meta/argument_specs.yml").read_text())
-    default = specs["argument_specs"]["main"]["options"]["gpustack_version"]["default"]
-    assert generation.DEFAULT.release == defaults["gpustack_version"] == default
 
 
 def test_an_image_follows_from_the_chip():

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import _of_roles, _trusted
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -199,6 +200,26 @@ def test_a_container_that_the_release_before_made_stays_as_it_is(case):
 @pytest.mark.parametrize("case", CASES_V2)
 def test_a_container_of_the_next_generation_stays_as_it_is(case):
     assert rendered(CASES_V2[case]) == json.loads(RECORDED_V2.read_text())[case]
+
+
+def version(host: dict, **more: dict) -> str:
+    """What the role says where the inventory asks for none."""
+    read = {"docker": {"api_version": "1.45"}, "store": STORE, "resolved": {"10.0.0.2": "10.0.0.2"}}
+    variables = {**variables_of("worker", "worker", "1.45", STORE, more), **({"__gpustack_host": {**read, **host}} if host else {})}
+    return Templar(loader=DataLoader(), variables=variables).template(_trusted("{{ gpustack_version }} {{ gpustack_image }}"))
+
+
+def test_what_runs_stays_where_the_inventory_asks_for_no_version():
+    usual = generation.DEFAULT.release
+    assert version({}).split()[0] == version({"container": None}).split()[0] == usual
+    mine = {"container": {"managed": True, "version": "2.2.3"}}
+    assert version(mine) == "2.2.3 gpustack/gpustack:v2.2.3"
+    assert version({"container": {"managed": False, "version": "2.2.3"}}).split()[0] == usual
+    # A worker that joins gets what the server runs, read in this run or told by GPUStack.
+    server = {"hostvars": {**HOSTS, "atlas1": {**HOSTS["atlas1"], "ascend_driver_check_host": mine}}}
+    assert version({"container": None}, **server).split()[0] == "2.2.3"
+    assert version({"container": None}, __gpustack_cluster={"version": "v2.3.0"}).split()[0] == "2.3.0"
+    assert version(mine, gpustack_version="2.3.0").split()[0] == "2.3.0"
 
 
 MIRRORED = "GPUSTACK_RUNTIME_DEPLOY_MIRRORED_"

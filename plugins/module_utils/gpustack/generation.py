@@ -63,6 +63,16 @@ def assumed(version: Any) -> Generation:
     return DEFAULT if refusal(version) else of(version)
 
 
+def apart(before: Any, wanted: Any) -> bool:
+    """Whether two versions are of generations that do not take each other's data; not where one of them is none that is deployed."""
+    return not refusal(before) and not refusal(wanted) and of(before) is not of(wanted)
+
+
+def marks(generation: Generation) -> set[str]:
+    """Files of a cluster's data that no other generation makes."""
+    return set(generation.data.cluster).difference(*(each.data.cluster for each in DEPLOYED if each is not generation))
+
+
 def speaking(version: str) -> Generation | None:
     """The generation whose API a server of this version has; None for another's. Those before and between releases have that of their
     major number, also the 0.0.0 of a development build."""

@@ -31,7 +31,7 @@ def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
 def node_refusals(host: dict, expect: dict, name: str) -> list[str]:
     """Sentences, one for each reason why this host cannot run the container; none when it can. The same checks as preflight's, of what
     came to the host since, or in a playbook that runs alone. expect: `container`, `models_dir`, `gpustack_version`, `worker`, `skip`."""
-    whole = {"cluster": "gpustack", "node": True, "store_type": "external", "cache_dir": "", **expect}
+    whole = {"cluster": "gpustack", "node": True, "store_type": "external", "cache_dir": "", "version_asked": True, **expect}
     found = _unexamined(host, expect["skip"])
     if not found:
         found = [item for check in (_docker, _version, _store, _data, _npu_holders) for item in check(host, whole)]
@@ -75,18 +75,59 @@ def _docker(host: dict, expect: dict) -> list[Finding]:
 
 
 @CHECKS.add(
-    version="whether the collection deploys `gpustack_version`, and the container that is there is no newer than it; it can't be left out"
+    version=(
+        "whether the collection deploys `gpustack_version`, and the container that is there is no newer than it and of its generation; "
+        "it can't be left out"
+    )
 )
 def _version(host: dict, expect: dict) -> list[Finding]:
     wanted, present = expect["gpustack_version"], host["container"] or {}
     if not expect["node"] or expect["cluster"] != "gpustack":
         return []
+    if undeployed(wanted):
+        return undeployed(wanted)
     # Of one that was made by hand the takeover tells.
-    if undeployed(wanted) or not present.get("managed") or relation(present["version"], wanted) != "newer":
-        return undeployed(wanted) or [Finding("version", "pass")]
-    before = present["version"]
-    text = f"the container {expect['container']} runs GPUStack {before}, newer than gpustack_version {wanted}; its database cannot go back"
-    return [Finding("version", "fail", text, f"Set gpustack_version to {before} or newer.")]
+    before = present["version"] if present.get("managed") else None
+    found = _of_another(host, expect, before) if before else _left_by_another(host, expect)
+    return found or _newer_one(expect, before) or [Finding("version", "pass")]
+
+
+def _of_another(host: dict, expect: dict, before: str) -> list[Finding]:
+    """Of a container whose data the one to come does not take; where that gets a volume that is yet to be made, there are none."""
+    wanted, runs = expect["gpustack_version"], f"the container {expect['container']} runs GPUStack {before}"
+    if generation.apart(before, wanted):
+        text = f"{runs}, whose data GPUStack {wanted} does not take; expected a gpustack_version of its generation"
+        return [] if (host["data"] or {}).get("exists") is False else [Finding("version", "fail", text, _keeping(before, wanted))]
+    if relation(before, wanted) == "newer":
+        text = f"{runs}, newer than gpustack_version {wanted}; its database cannot go back"
+        return [Finding("version", "fail", text, f"Set gpustack_version to {before} or newer.")]
+    return []
+
+
+def _keeping(before: str, wanted: str) -> str:
+    return f"Set gpustack_version: {before} to keep it, or gpustack_data_volume to a new one to begin anew with {wanted}."
+
+
+def _left_by_another(host: dict, expect: dict) -> list[Finding]:
+    """Of data without a container: whether another generation alone has left its cluster there."""
+    left, wanted = set((host["data"] or {}).get("cluster") or ()), generation.assumed(expect["gpustack_version"])
+    makers = [each for each in generation.DEPLOYED if left & generation.marks(each)]
+    if not makers or wanted in makers:
+        return []
+    text = f"the data {host['data']['name']} holds a cluster of GPUStack {makers[0].name}, which {expect['gpustack_version']} does not take"
+    return [Finding("version", "fail", text, _keeping(makers[0].release, expect["gpustack_version"]))]
+
+
+def _newer_one(expect: dict, before: str | None) -> list[Finding]:
+    """What runs stays where the inventory asks for no version."""
+    usual = generation.DEFAULT
+    if expect["version_asked"] or not before or relation(before, usual.release) != "older":
+        return []
+    text = f"the container {expect['container']} runs GPUStack {before}, which stays, since gpustack_version is not set"
+    keep = f"{usual.release} is what new clusters get. Set gpustack_version: {before} to keep it"
+    if generation.assumed(before) is usual:
+        return [Finding("version", "warn", text, f"{keep}, or {usual.release} to upgrade it; its data is copied first.")]
+    return [Finding("version", "warn", text, f"{keep}, or {usual.release} with a new gpustack_data_volume to begin anew with that.")]
 
 
 @CHECKS.add(python="whether the Python that Ansible uses there has requests, or can get it from the distribution")
@@ -150,13 +191,14 @@ def _space(host: dict, expect: dict) -> list[Finding]:
 
 @CHECKS.add(ports="whether GPUStack's ports are free")
 def _ports(host: dict, expect: dict) -> list[Finding]:
-    problems = []
+    problems, moved = [], expect["port_settings"]
     for listener in host["listeners"]:
-        if not listener["ours"]:
+        # A version that stays may need others than were looked at.
+        if not listener["ours"] and (not moved or listener["port"] in moved):
             process = f"{listener['process']} (pid {listener['pid']})" if listener["process"] else "a process that ended or can't be seen"
             who = f"container {listener['container']}" if listener["container"] else process
             text = f"port {listener['port']} is taken by {who}; {USERS[expect['cluster']]} needs it"
-            problems.append((text, _other_port(expect["port_settings"].get(listener["port"]))))
+            problems.append((text, _other_port(moved.get(listener["port"]))))
     return judged("ports", problems)
 
 
