@@ -23,6 +23,7 @@ def generation(version: Any) -> dict:
         "release": found.release,
         "api": found.api.prefix,
         "adopts": found.api.adopts,
+        "models_apart": found.node.work.mirror is not None,
         "data_dir": directory,
         "token_file": found.data.token,
         "given_token": found.data.given_token,

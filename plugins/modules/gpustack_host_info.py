@@ -261,9 +261,41 @@ data:
     worker_uuid:
       description: What GPUStack knows this data's worker by; null before a worker has run on it.
       type: str
+models:
+  description: What GPUStack runs in containers beside O(container); none when Docker gives no answer.
+  returned: success
+  type: dict
+  contains:
+    workers:
+      description: Names of the containers of further GPUStack workers.
+      type: list
+      elements: str
+    workloads:
+      description: Instances of models.
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The instance, as GPUStack calls it on this host.
+          type: str
+        containers:
+          description: The names of its containers.
+          type: list
+          elements: str
+        running:
+          description: Whether one of them runs.
+          type: bool
+        ours:
+          description: Whether the worker in O(container), or what had O(data_volume) before, made it.
+          type: bool
+        npus:
+          description: The logic IDs of the NPUs that it was given.
+          type: list
+          elements: int
 npu_holders:
   description:
-    - Running containers other than O(container) and those of O(stack) that were given NPUs; none when Docker gives no answer.
+    - Running containers other than O(container), those of O(stack) and those of RV(models) that were given NPUs; none when Docker gives no
+      answer.
   returned: success
   type: list
   elements: dict
@@ -389,6 +421,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli 
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import daemon as docker_daemon
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file as gpustack_config_file
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import data as gpustack_data
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import workloads as gpustack_workloads
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import firewalld as host_firewalld
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import listeners as host_listeners
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import reach
@@ -422,6 +455,7 @@ def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Place
     controller_time = parameters["controller_time"]
     path = parameters["store_path"]
     store = host_store.read(runner, path, places.proc, timeout) if path else None
+    data = _data(runner, parameters["data_volume"], engine, store, places.proc, timeout)
     return {
         "clock": {"epoch": now, "skew_s": None if controller_time is None else round(now - controller_time, 3)},
         "hostname": platform.node(),
@@ -434,7 +468,8 @@ def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Place
         "python_packaged": sys.prefix == "/usr" and os.path.realpath(sys.executable) == os.path.realpath(places.python),
         **_of_containers(parameters, engine, containers, runner, places),
         "image": _image(runner, parameters["image"], engine, timeout),
-        "data": _data(runner, parameters["data_volume"], engine, store, places.proc, timeout),
+        "data": data,
+        "models": gpustack_workloads.look(containers or [], parameters["container"], data),
         "config": gpustack_config_file.config_file(parameters["config_path"]),
         "store": store,
         "firewalld": host_firewalld.firewalld(runner, timeout),
@@ -456,7 +491,8 @@ def _of_containers(
     arguments = docker_daemon.docker_arguments(places.proc, places.docker_pid)
     settings = docker_daemon.daemon_settings(arguments, places.docker_config)
     stack = parameters["stack"]
-    others = [each for each in known if not docker_cli.is_ours(each, ours, stack)]
+    # What GPUStack itself runs is told as models.
+    others = [each for each in known if not docker_cli.is_ours(each, ours, stack) and not gpustack_workloads.is_part(each)]
     holders = npu_holders.holding_containers(others, npu_holders.npu_nodes(places.dev))
     return {
         "container": docker_cli.summary(present) if present else None,

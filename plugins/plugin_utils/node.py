@@ -144,7 +144,13 @@ def _environment(generation: Generation, node: dict, volumes: list[str]) -> dict
         mirror.kept_environment: [str(name) for name, value in given.items() if _is_secret(str(name), str(value))],
     }
     added = {name: ";".join(dict.fromkeys([*each, *filter(None, str(given.get(name, "")).split(";"))])) for name, each in lists.items()}
-    return {**found, mirror.name: node["container"], **given, **{name: value for name, value in added.items() if value}}
+    return {
+        **found,
+        mirror.name: node["container"],
+        mirror.mark: node["data_volume"],
+        **given,
+        **{name: value for name, value in added.items() if value},
+    }
 
 
 def _is_secret(name: str, value: str) -> bool:

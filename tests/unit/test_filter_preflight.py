@@ -30,6 +30,7 @@ HOST = {
     "docker": {"installed": True, "running": True, "server_version": "26.1.3", "error": None},
     "listeners": [],
     "npu_holders": [],
+    "models": {"workers": [], "workloads": []},
     "clock": {"skew_s": 0.4},
     "store": {"answers": True, "exists": True, "root_fs": False, "source": "172.16.33.106:/data/models"},
     "data": {"name": "gpustack-data", "path": "/var/lib/docker/volumes/gpustack-data/_data", "on_store": False, "worker_uuid": None},
@@ -146,6 +147,51 @@ def test_privileged_container_is_a_warning_and_one_with_npus_a_failure():
         ("npu_holders", "fail", "the container vllm holds NPU 1; an NPU serves one container"),
     ]
     assert told(changed(HOST, npu_holders=holders), worker=False) == []
+
+
+def running(*workloads: tuple[str, bool, list[int]], workers: tuple[str, ...] = (), **changes: object) -> dict:
+    found = [
+        {"name": name, "containers": [f"{name}-pause", f"{name}-run-0"], "running": True, "ours": ours, "npus": npus, **changes}
+        for name, ours, npus in workloads
+    ]
+    return changed(HOST, models={"workers": list(workers), "workloads": found})
+
+
+def test_models_of_this_cluster_are_no_strangers_to_it_and_are_to_a_swarm():
+    host = running(("tiny-050qc", True, [0, 1]))
+    assert told(host) == []
+    text = "GPUStack runs the model instance tiny-050qc on NPU 0, 1, which is not this cluster's; expected no other's models"
+    assert told(host, cluster="swarm", gpustack_version="") == [("models", "fail", text)]
+    assert told(host, cluster="swarm", gpustack_version="", worker=False) == []
+
+
+def test_no_worker_is_started_where_it_would_remove_anothers_models():
+    host = running(("tiny-050qc", True, [0]), ("theirs", False, [4]), ("starting", False, []), workers=("gpustack-worker",))
+    assert told(host) == [
+        (
+            "models",
+            "fail",
+            "the container gpustack-worker is another worker of GPUStack; expected gpustack alone: each removes the containers of the "
+            "other's models",
+        ),
+        ("models", "fail", "GPUStack runs the model instance theirs on NPU 4, which is not this cluster's; expected no other's models"),
+        ("models", "fail", "GPUStack runs the model instance starting, which is not this cluster's; expected no other's models"),
+    ]
+    refused = node_refusals(
+        host, {"gpustack_version": "0.7.1", "models_dir": "/data/models", "container": "gpustack", "worker": True, "skip": []}, "atlas1"
+    )
+    assert len(refused) == 3 and refused[1].endswith("where that is gone, run: docker rm -f theirs-pause theirs-run-0")
+    assert told(host, skip=["models"]) == told(running(("theirs", False, [4]), running=False)) == []
+
+
+def test_worker_of_gpustack_is_no_guest_on_the_hosts_of_a_swarm():
+    assert told(running(workers=("gpustack",)), cluster="swarm", gpustack_version="") == [
+        (
+            "models",
+            "fail",
+            "the container gpustack is a worker of GPUStack, whose models take the NPUs; expected the stack of vLLM alone to use them",
+        )
+    ]
 
 
 def said_there(kind: str, message: str, npu_id: int | None = None) -> dict:

@@ -19,6 +19,7 @@ SETTINGS = {
     "exports": False,
     "inventory": ["/nowhere/my hosts.yml"],
     "limit": "",
+    "instances": [],
 }
 HOST = {
     "docker": {"installed": True, "running": True, "error": None},
@@ -27,6 +28,7 @@ HOST = {
     "image": {"present": True},
     "firewalld": {"installed": True, "running": True},
     "store": {"is_mount": True},
+    "models": {"workers": [], "workloads": []},
 }
 CONFIG = {"removed": ["/etc/gpustack"], "kept": [], "item": {"path": "/etc/gpustack", "what": "the configuration", "goes": True}}
 BY_HAND = {"path": "/data/models/cache", "why": "was not made by this collection", "command": "rm -rf -- /data/models/cache"}
@@ -151,3 +153,31 @@ def test_command_repeats_what_this_run_was_given_but_no_secret(monkeypatch):
         line
         == "ansible-playbook ascend.gpustack.reset -e gpustack_data_volume=/srv/gpdata -e '@site vars.yml' -e gpustack_reset_confirm=true"
     )
+
+
+def workload(name: str, ours: bool) -> dict:
+    return {"name": name, "containers": [f"{name}-pause", f"{name}-run-0"], "running": True, "ours": ours, "npus": [0]}
+
+
+def test_models_of_this_node_go_with_it_and_those_of_another_gpustack_stay():
+    models = {"workers": [], "workloads": [workload("mine", True), workload("known", False), workload("theirs", False)]}
+    found = of_host(models=models, settings={"instances": ["known", "elsewhere"]})
+    assert found["models"] == ["mine-pause", "mine-run-0", "known-pause", "known-run-0"]
+    assert found["goes"][:3] == [
+        "the container gpustack (running)",
+        "the model instance mine (mine-pause, mine-run-0)",
+        "the model instance known (known-pause, known-run-0)",
+    ]
+    assert found["stays"][0] == ["the model instance theirs, which is another GPUStack's", "docker rm -f theirs-pause theirs-run-0"]
+    # Also where the worker is gone
+    assert of_host(models=models, container=None)["models"] == ["mine-pause", "mine-run-0"]
+
+
+def test_nothing_is_removed_beside_another_worker_whose_models_may_be_mistaken_for_this_ones():
+    models = {"workers": ["gpustack-worker"], "workloads": [workload("mine", True), workload("theirs", False)]}
+    found = of_host(models=models)
+    assert (found["goes"], found["models"]) == ([], []) and found["refusal"] == (
+        "another worker of GPUStack is on this host (gpustack-worker), and models that are one's or the other's (mine, theirs); "
+        "expected no other. Remove that worker and its models first"
+    )
+    assert of_host(models={"workers": ["gpustack-worker"], "workloads": []})["refusal"] == ""

@@ -103,12 +103,17 @@ class Api:
 class Mirror:
     """How GPUStack's worker is kept from giving all that its container has to the containers that it makes for models. name: the variable
     with the container's name; kept_volumes and kept_environment: those that list what is not handed on, with ; between; kept: paths that
-    the image itself lists there; secret_files: settings that name a file with a secret; in_cache: settings of directories that both kinds
-    of containers use, with their places in the cache, since the data directory is kept too."""
+    the image itself lists there; label and claim: the label by which these containers are known, with the model's instance, and their
+    variable with its NPUs; mark: a variable of this collection's that is handed on, with the name of the node's data; secret_files:
+    settings that name a file with a secret; in_cache: settings of directories that both kinds of containers use, with their places in the
+    cache, since the data directory is kept too."""
 
     name: str
     kept_volumes: str
     kept_environment: str
+    label: str
+    claim: str
+    mark: str
     kept: tuple[str, ...]
     secret_files: tuple[str, ...]
     in_cache: Mapping[str, str]

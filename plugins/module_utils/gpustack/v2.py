@@ -145,6 +145,10 @@ NODE = Node(
             name="GPUSTACK_RUNTIME_DEPLOY_MIRRORED_NAME",
             kept_volumes="GPUSTACK_RUNTIME_DEPLOY_MIRRORED_DEPLOYMENT_IGNORE_VOLUMES",
             kept_environment="GPUSTACK_RUNTIME_DEPLOY_MIRRORED_DEPLOYMENT_IGNORE_ENVIRONMENTS",
+            label="runtime.gpustack.ai/workload",
+            claim="ASCEND_RT_VISIBLE_DEVICES",
+            # What begins with GPUSTACK_ is not handed on.
+            mark="ASCEND_GPUSTACK_DATA",
             kept=(
                 *("/var/run/cdi", "/usr/local/PPU_SDK", "/opt/maca", "/usr/local/corex", "/opt/dtk", "/usr/local/neuware"),
                 *("/usr/local/Ascend/ascend-toolkit", "/opt/rocm"),

@@ -34,7 +34,7 @@ def node_refusals(host: dict, expect: dict, name: str) -> list[str]:
     whole = {"cluster": "gpustack", "node": True, "store_type": "external", "cache_dir": "", "version_asked": True, **expect}
     found = _unexamined(host, expect["skip"])
     if not found:
-        found = [item for check in (_docker, _version, _store, _data, _npu_holders) for item in check(host, whole)]
+        found = [item for check in (_docker, _version, _store, _data, _npu_holders, _models) for item in check(host, whole)]
     return [f"{name}: {item.sentence}" for item in found if item.result == "fail" and item.check not in expect["skip"]]
 
 
@@ -223,6 +223,32 @@ def _npu_holders(host: dict, expect: dict) -> list[Finding]:
             remedy = f"Stop it; of what Swarm runs, remove the service:\n  docker stop {name}"
             found.append(Finding("npu_holders", "fail", text, remedy))
     return found or [Finding("npu_holders", "pass")]
+
+
+@CHECKS.add(models="another GPUStack's worker, and models that one runs there")
+def _models(host: dict, expect: dict) -> list[Finding]:
+    """Workers and models that are not this cluster's; to a Swarm those of every GPUStack are strangers."""
+    if not expect["worker"]:
+        return []
+    swarm = expect["cluster"] == "swarm"
+    found = [_worker_beside(name, expect["container"], swarm) for name in host["models"]["workers"]]
+    for each in host["models"]["workloads"]:
+        if each["running"] and (swarm or not each["ours"]):
+            held = f" on NPU {', '.join(map(str, each['npus']))}" if each["npus"] else ""
+            text = f"GPUStack runs the model instance {each['name']}{held}, which is not this cluster's; expected no other's models"
+            remedy = f"Stop it on that GPUStack's page; where that is gone, run:\n  docker rm -f {' '.join(each['containers'])}"
+            found.append(Finding("models", "fail", text, remedy))
+    return found or [Finding("models", "pass")]
+
+
+def _worker_beside(name: str, container: str, swarm: bool) -> Finding:
+    if swarm:
+        text = f"the container {name} is a worker of GPUStack, whose models take the NPUs; expected {USERS['swarm']} alone to use them"
+        return Finding("models", "fail", text, "Remove it, what this collection made by its playbook reset.")
+    text = (
+        f"the container {name} is another worker of GPUStack; expected {container} alone: each removes the containers of the other's models"
+    )
+    return Finding("models", "fail", text, f"Remove it, or set gpustack_container_name: {name} for this host to take it over.")
 
 
 @CHECKS.add(clock="the clock against the controller's")
