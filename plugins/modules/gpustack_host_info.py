@@ -39,6 +39,11 @@ options:
   image:
     description: An image by name and tag, digest or ID.
     type: str
+  images:
+    description: Further images, likewise.
+    type: list
+    elements: str
+    default: []
   ports:
     description: TCP ports that the host is to have free.
     type: list
@@ -231,6 +236,10 @@ image:
       description: Its digests in registries.
       type: list
       elements: str
+images:
+  description: Each of O(images) by its name, with C(present), C(id) and C(repo_digests) as in RV(image).
+  returned: unless O(store_only) is set
+  type: dict
 data:
   description: The data O(data_volume), null when none was asked for.
   returned: success
@@ -468,6 +477,7 @@ def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Place
         "python_packaged": sys.prefix == "/usr" and os.path.realpath(sys.executable) == os.path.realpath(places.python),
         **_of_containers(parameters, engine, containers, runner, places),
         "image": _image(runner, parameters["image"], engine, timeout),
+        "images": {name: _image(runner, name, engine, timeout) for name in parameters["images"]},
         "data": data,
         "models": gpustack_workloads.look(containers or [], parameters["container"], data),
         "config": gpustack_config_file.config_file(parameters["config_path"]),
@@ -533,6 +543,7 @@ def main() -> None:
             "data_volume": {"type": "str"},
             "store_path": {"type": "path"},
             "image": {"type": "str"},
+            "images": {"type": "list", "elements": "str", "default": []},
             "ports": {"type": "list", "elements": "int", "default": []},
             "resolve": {"type": "list", "elements": "str", "default": []},
             "probe": {

@@ -382,6 +382,7 @@ PARAMETERS = {
     "stack": None,
     "store_path": "/data/models",
     "image": "gpustack/gpustack:v0.7.1-npu",
+    "images": [],
     "ports": [8080],
     "resolve": ["172.16.33.107"],
     "probe": [],
