@@ -21,9 +21,11 @@ def node_plan(
     version: str,
     container: str,
     data_volume: str,
+    further: list[str] | tuple[()] = (),
 ) -> dict:
     """What the container needs: `action` (none, create, start, wait, restart, replace), `lines` that say so,
-    `backup` (whether the data of an older version is to be copied first) and `version_before`."""
+    `backup` (whether the data of an older version is to be copied first) and `version_before`. further: images that models run in, and
+    that are brought to the host."""
     present = host["container"]
     before = takeover.get("version") if takeover.get("hand_made") else (present or {}).get("version")
     lines = [f"image {image}: brought to the host"] if image_due or not host["image"]["present"] else []
@@ -32,6 +34,7 @@ def node_plan(
     action, reasons = _action(host, config, compared, takeover, bool(lines), container)
     if action == "create" and not host["data"]["exists"]:
         lines.append(f"volume {data_volume}: created")
+    lines += [f"image {name}: brought to the host" for name in further]
     # A volume that is yet to be made has nothing to copy.
     older = bool(present) and (host["data"] or {}).get("exists") is not False and relation(before, version) == "older"
     return {"action": action, "lines": lines + reasons, "backup": older, "version_before": before or ""}

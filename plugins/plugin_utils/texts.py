@@ -115,6 +115,7 @@ KINDS: dict[str, tuple[Callable[[str], bool], str]] = {
         _like(rf"(?:{_REGISTRY}/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"),
         f"an image, such as registry.example.com:5000/{_IMAGE}",
     ),
+    "runner": (_like(r"\w[\w.-]{0,127}"), "the tag of a runner, such as cann8.5-910b-vllm0.18.0"),
     "gpustack_version": (
         _like(r"[0-9]+\.[0-9]+\.[0-9]+(?:\.post[0-9]+)?(?:[.-]?(?:a|b|rc)\.?[0-9]+)?"),
         f'a release of GPUStack, such as "{_USUAL.release}"',

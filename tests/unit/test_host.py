@@ -484,6 +484,7 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
         "listeners": [],
         "docker_chain": {"managed": True, "present": None, "running_containers": None},
         "image": {"present": None, "id": None, "repo_digests": []},
+        "images": {},
         "data": {
             "name": "gpustack-data",
             "exists": None,
@@ -534,6 +535,9 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
             "docker info": Result(0, json.dumps(info)),
             "docker ps": Result(0, f"{OURS}\n{OTHER}\n"),
             "docker container inspect": Result(0, json.dumps([ours, privileged])),
+            "docker image inspect gpustack/runtime:pause": Result(
+                1, "[]", "Error response from daemon: No such image: gpustack/runtime:pause"
+            ),
             "docker image inspect": Result(0, json.dumps([{"Id": "sha256:f41f", "RepoDigests": None}])),
             "docker volume inspect": Result(0, json.dumps([{"Mountpoint": VOLUME, "Labels": {"ascend.gpustack.managed": "true"}}])),
             f"readlink -m -- {VOLUME}": Result(0, f"{VOLUME}\n"),
@@ -545,10 +549,15 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
             "sh -c": healthy_probe(),
         }
     )
-    facts = gpustack_host_info.gather(PARAMETERS, runner, 1000.0, places(tmp_path, proc))
-    chosen = {key: facts[key] for key in ("image", "data", "npu_holders", "listeners", "docker_chain")}
+    parameters = {**PARAMETERS, "images": ["gpustack/runtime:pause", "gpustack/runtime:health"]}
+    facts = gpustack_host_info.gather(parameters, runner, 1000.0, places(tmp_path, proc))
+    chosen = {key: facts[key] for key in ("image", "images", "data", "npu_holders", "listeners", "docker_chain")}
     assert chosen == {
         "image": {"present": True, "id": "sha256:f41f", "repo_digests": []},
+        "images": {
+            "gpustack/runtime:pause": {"present": False, "id": None, "repo_digests": []},
+            "gpustack/runtime:health": {"present": True, "id": "sha256:f41f", "repo_digests": []},
+        },
         "data": {
             "name": "gpustack-data",
             "exists": True,

@@ -179,6 +179,15 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Images:
+    """What models run in, where that is not the image of GPUStack itself. worker: images that GPUStack on a worker asks for, by just these
+    names; runners: the repository of those that have engines. Either stands below the registry that GPUStack is told to use."""
+
+    worker: tuple[str, ...] = ()
+    runners: str = ""
+
+
+@dataclass(frozen=True)
 class Generation:
     """One generation of GPUStack.
 
@@ -204,6 +213,7 @@ class Generation:
     command_line: CommandLine
     version_script: str
     log_signs: tuple[tuple[str, str], ...]
+    images: Images = Images()
 
     def deploys(self, key: Key | None) -> bool:
         """Whether a version, by its key, is one of this generation."""

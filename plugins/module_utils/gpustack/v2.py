@@ -15,6 +15,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
     CommandLine,
     Data,
     Generation,
+    Images,
     Mirror,
     Node,
     Port,
@@ -208,6 +209,10 @@ API = Api(
     adopts=True,
 )
 
+# The first holds the namespaces of a model's containers, the second starts one again that is unwell (gpustack_runtime/envs.py:
+# GPUSTACK_RUNTIME_DOCKER_PAUSE_IMAGE and ..._UNHEALTHY_RESTART_IMAGE). Runners are listed by gpustack_runner.
+IMAGES = Images(worker=("gpustack/runtime:pause", "gpustack/runtime:health"), runners="gpustack/runner")
+
 # What GPUStack, its s6 services and this collection's entry point say
 LOG_SIGNS = (
     ("setting", r"Config error: (?P<detail>[^\n]*)"),
@@ -240,4 +245,5 @@ GENERATION = Generation(
         " || gpustack version"
     ),
     log_signs=LOG_SIGNS,
+    images=IMAGES,
 )

@@ -176,7 +176,8 @@ def _space(host: dict, expect: dict) -> list[Finding]:
     found = []
     docker, store = host["docker"], host["store"] or {}
     free, wanted = docker.get("root_free_mb"), expect["free_docker_gib"]
-    missing = expect["node"] and (host.get("image") or {}).get("present") is False
+    images = [host.get("image") or {}, *(host.get("images") or {}).values()]
+    missing = expect["node"] and any(image.get("present") is False for image in images)
     if missing and free is not None and free < wanted * 1024:
         text = f"Docker's directory {docker['root_dir']} has {free // 1024} GiB free; expected {wanted} GiB for the image"
         remedy = "Make room there, move Docker's data-root, or set ascend_driver_check_free_docker_gib."
