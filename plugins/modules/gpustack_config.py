@@ -57,6 +57,24 @@ options:
     type: list
     elements: str
     default: []
+  files:
+    description: Further files beside the configuration, such as certificates, likewise with the mode V(0600).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The file.
+        type: path
+        required: true
+      content:
+        description: Its text, which is not shown; empty removes it.
+        type: str
+        default: ""
+      restart:
+        description: Whether GPUStack has to be started again to see it.
+        type: bool
+        default: true
 notes:
   - A file made by hand is read as far as its top-level settings stand on one line each, and is then replaced.
 """
@@ -79,11 +97,23 @@ EXAMPLES = r"""
       force_auth_localhost: true
     keep:
       - token
+
+- name: Write the server's certificate, too
+  ascend.gpustack.gpustack_config:
+    config:
+      port: 8080
+      ssl_certfile: /etc/gpustack/tls/server.crt
+      ssl_keyfile: /etc/gpustack/tls/server.key
+    files:
+      - {path: /etc/gpustack/tls/server.crt, content: "{{ certificate }}"}
+      - {path: /etc/gpustack/tls/server.key, content: "{{ key }}"}
 """
 
 RETURN = r"""
 changed_keys:
-  description: Names of the settings that were, or in check mode would be, added, changed or removed.
+  description:
+    - Names of the settings that were, or in check mode would be, added, changed or removed, and the paths of those O(files) for which
+      GPUStack has to be started again.
   returned: success
   type: list
   elements: str
@@ -96,7 +126,8 @@ made:
   sample: [token]
 mtime:
   description:
-    - When the file was last written, in seconds since 1970 by the host's clock.
+    - When the file, or one of O(files) for which GPUStack has to be started again, was last written, in seconds since 1970 by the host's
+      clock.
     - V(null) in check mode when there is no file yet.
   returned: success
   type: float
@@ -171,8 +202,36 @@ def repair_access(path: str, owner: tuple[int, int]) -> None:
         os.chown(path, *owner)
 
 
-def mtime(path: str) -> float | None:
-    return os.stat(path).st_mtime if os.path.exists(path) else None
+def mtime(paths: list[str]) -> float | None:
+    """When the last of them was written; None where the first is not there."""
+    if not os.path.exists(paths[0]):
+        return None
+    return max(os.stat(path).st_mtime for path in paths if os.path.exists(path))
+
+
+def differing(files: list[dict[str, Any]], owner: tuple[int, int]) -> dict[str, str]:
+    """How files are that are not as they should be: absent, of another content, or open to others."""
+    found = {}
+    for file in files:
+        present = text_file.read_small(file["path"])
+        if (present or "") != file["content"] or (present is not None and not file["content"]):
+            found[file["path"]] = "absent" if present is None else "of another content"
+        elif access_line(file["path"], owner):
+            found[file["path"]] = "open to others"
+    return found
+
+
+def place(files: list[dict[str, Any]], owner: tuple[int, int]) -> None:
+    for file in files:
+        text_file.write(file["path"], file["content"] or None, MODE)
+        repair_access(file["path"], owner)
+
+
+def told(files: list[dict[str, Any]], found: dict[str, str]) -> tuple[str, str]:
+    """The same before and after, as lines of a diff without what is in the files."""
+    due = [file for file in files if file["path"] in found]
+    before = "".join(f"# {file['path']}: {found[file['path']]}\n" for file in due)
+    return before, "".join(f"# {file['path']}: {'as given' if file['content'] else 'absent'}\n" for file in due)
 
 
 def configure(module: AnsibleModule, owner: tuple[int, int]) -> dict[str, Any]:
@@ -181,21 +240,27 @@ def configure(module: AnsibleModule, owner: tuple[int, int]) -> dict[str, Any]:
     made = {name: "" if module.check_mode else secrets.token_hex(16) for name in module.params["make"]}
     plan = config_file.plan(read(path), module.params["config"], module.params["secrets"], module.params["keep"], made)
     access = access_line(path, owner)
+    files = module.params["files"]
+    found = differing(files, owner)
+    vital = [file["path"] for file in files if file["restart"]]
     if not module.check_mode:
+        # The configuration names them.
+        place([file for file in files if file["path"] in found], owner)
         if plan.rewrite:
             write(module, path, plan.text, owner)
         elif access:
             repair_access(path, owner)
+    before, after = told(files, found)
     return {
-        "changed": plan.rewrite or bool(access),
-        "changed_keys": plan.changed_keys,
+        "changed": plan.rewrite or bool(access) or bool(found),
+        "changed_keys": plan.changed_keys + [name for name in vital if found.get(name, "open to others") != "open to others"],
         "made": plan.made,
-        "mtime": mtime(path),
+        "mtime": mtime([path, *vital]),
         "diff": {
             "before_header": path,
             "after_header": path,
-            "before": access + plan.before,
-            "after": (f"# mode {MODE:04o}, owner {owner[0]}, group {owner[1]}\n" if access else "") + plan.after,
+            "before": access + plan.before + before,
+            "after": (f"# mode {MODE:04o}, owner {owner[0]}, group {owner[1]}\n" if access else "") + plan.after + after,
         },
     }
 
@@ -208,6 +273,16 @@ def main(owner: tuple[int, int] = ROOT) -> None:
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "keep": {"type": "list", "elements": "str", "default": []},
             "make": {"type": "list", "elements": "str", "default": []},
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    "content": {"type": "str", "default": "", "no_log": True},
+                    "restart": {"type": "bool", "default": True},
+                },
+            },
         },
         supports_check_mode=True,
     )

@@ -226,6 +226,9 @@ image:
   returned: success
   type: dict
   contains:
+    name:
+      description: What was asked for.
+      type: str
     present:
       description: Whether it is on the host; null when Docker gives no answer.
       type: bool
@@ -237,7 +240,7 @@ image:
       type: list
       elements: str
 images:
-  description: Each of O(images) by its name, with C(present), C(id) and C(repo_digests) as in RV(image).
+  description: Each of O(images) by its name, with what is in RV(image).
   returned: unless O(store_only) is set
   type: dict
 data:
@@ -517,13 +520,14 @@ def _of_containers(
 def _image(runner: Runner, reference: str | None, engine: docker_cli.Engine, timeout: float) -> dict[str, Any] | None:
     if not reference:
         return None
+    unknown = {"name": reference, "present": None, "id": None, "repo_digests": []}
     try:
         image = docker_cli.read_image(runner, reference, timeout) if engine.running else None
     except docker_cli.DockerError:
-        return {"present": None, "id": None, "repo_digests": []}
+        return unknown
     if image is None:
-        return {"present": False if engine.running else None, "id": None, "repo_digests": []}
-    return {"present": True, "id": image.get("Id"), "repo_digests": image.get("RepoDigests") or []}
+        return {**unknown, "present": False if engine.running else None}
+    return {"name": reference, "present": True, "id": image.get("Id"), "repo_digests": image.get("RepoDigests") or []}
 
 
 def _data(

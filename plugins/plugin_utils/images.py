@@ -45,9 +45,19 @@ def needed(main: str, node: dict) -> list[str]:
     return list(dict.fromkeys([main, *(below + name for name in (*found.worker, *runners))]))
 
 
+def own_state(image: str, host: dict) -> dict:
+    """What gpustack_host_info says of GPUStack's own image. It may have looked for another: what a host runs, and so what it needs where
+    the inventory names no version, is known by the same look."""
+    found, container = host.get("image") or {}, host.get("container") or {}
+    if found.get("name", image) == image:
+        return found
+    return {"present": True, "id": container.get("image_id")} if container.get("image") == image else {"present": False}
+
+
 def state(images: list[str], host: dict) -> dict[str, dict]:
-    """What gpustack_host_info says of each image."""
-    return {images[0]: host["image"] or {}, **{name: (host.get("images") or {}).get(name) or {} for name in images[1:]}}
+    """The same of each image; without those that it did not look for."""
+    looked = host.get("images") or {}
+    return {images[0]: own_state(images[0], host), **{name: looked[name] for name in images[1:] if name in looked}}
 
 
 def plan(images: list[str], host: dict, archives: list[dict], version: str) -> dict[str, Any]:
@@ -58,7 +68,7 @@ def plan(images: list[str], host: dict, archives: list[dict], version: str) -> d
     for archive in archives:
         for name in archive["images"]:
             holders.setdefault(name, archive)
-    due = [name for name in images if not known[name].get("present") or _differs(name, known[name], holders)]
+    due = [name for name, found in known.items() if not found.get("present") or _differs(name, found, holders)]
     loads = [{"path": each["path"], "images": [name for name in due if holders.get(name) is each]} for each in archives]
     return {
         "due": due,
@@ -82,7 +92,7 @@ def problems(images: list[str], host: dict, answers: list[dict], asked: dict) ->
     said."""
     found = _chip_problems(images[0], host)
     if not answers:
-        return found + [text for name in host["lacks"] for text in _registry_problems(name, name != images[0], host, asked)]
+        return found + _registry_problems(images[0], host, asked.get("images") or {})
     if any(each.get("unreachable") or each.get("skipped") for each in answers):
         return found
     untold = [_at(each["where"], redact.text(str(each.get("msg") or _UNREAD))) for each in answers if "archives" not in each]
@@ -94,7 +104,7 @@ _UNREAD = "the archive of the image could not be read"
 
 
 def _archives_problems(images: list[str], lacking: list[str], archives: list[dict], version: str) -> list[str]:
-    errors = [_at(archive["where"], archive["error"]) for archive in archives if archive.get("error")]
+    errors = [_at(archive["where"], redact.text(archive["error"])) for archive in archives if archive.get("error")]
     # One on a store that is yet to be mounted may hold anything.
     if errors or not all(archive["exists"] for archive in archives):
         return errors
@@ -140,20 +150,24 @@ def _chip_problems(image: str, host: dict) -> list[str]:
     ]
 
 
-def _registry_problems(image: str, further: bool, host: dict, answers: dict) -> list[str]:
-    asked = (answers.get("images") or {}).get(image) or {}
-    if "available" not in asked:
-        return []
-    where = asked["registry"] or "Docker Hub"
-    if not asked["available"]:
-        reason = redact.text(str(asked["error"])).rstrip(".")
-        return [f"it lacks {image}, which can't be pulled from {where} ({reason}); expected it there. {remedy(asked['kind'], further)}"]
-    own = architecture(host["machine"])
-    if asked["architectures"] and own not in asked["architectures"]:
-        made = ", ".join(asked["architectures"])
-        change = "Bring one for it with gpustack_image_archives." if further else "Set gpustack_image to one for it."
-        return [f"{image} at {where} is made for {made}; expected {own}, the host's processor. {change}"]
-    return []
+def _registry_problems(main: str, host: dict, asked: dict[str, dict]) -> list[str]:
+    """Images that can't be had for one reason are told together."""
+    found: list[str] = []
+    reasons: dict[tuple[str, str, str], list[str]] = {}
+    for name in host["lacks"]:
+        answer = asked.get(name) or {}
+        where = answer.get("registry") or "Docker Hub"
+        if answer.get("available") is False:
+            reason = redact.text(str(answer["error"])).rstrip(".")
+            reasons.setdefault((where, reason, answer["kind"]), []).append(name)
+        elif answer.get("architectures") and architecture(host["machine"]) not in answer["architectures"]:
+            change = "Set gpustack_image to one for it." if name == main else "Bring one for it with gpustack_image_archives."
+            made = f"{name} at {where} is made for {', '.join(answer['architectures'])}"
+            found.append(f"{made}; expected {architecture(host['machine'])}, the host's processor. {change}")
+    return found + [
+        f"it lacks {', '.join(names)}, which can't be pulled from {where} ({reason}); expected it there. {remedy(kind, main not in names)}"
+        for (where, reason, kind), names in reasons.items()
+    ]
 
 
 def failure(result: dict, host: str, image: str, archive: str) -> str:

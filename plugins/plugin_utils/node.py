@@ -13,6 +13,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import ge
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Generation, Mirror, Work
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import version_key
 from ansible_collections.ascend.gpustack.plugins.module_utils.host.store import STORE_ID
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import additions
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 CURL = "curl -fsSk --noproxy '*' -m 4 -o /dev/null "
@@ -38,9 +39,11 @@ def with_no_proxy(env: dict, addresses: list[str]) -> dict:
 
 
 def node_spec(node: dict) -> dict:
-    """A node's `config` and `secrets` for its configuration file; of its container the `env`, which may hold secrets too, and as
-    `container`, by the names that Docker's module has for them, the other options that follow from the generation and the inventory."""
+    """A node's `config` and `secrets` for its configuration file, and the `files` beside it; of its container the `env`, which may hold
+    secrets too, and as `container`, by the names that Docker's module has for them, the other options that follow from the generation and
+    the inventory."""
     generation = generations.assumed(node["version"])
+    node = additions.completed(generation, node)
     settings = split_secrets(_settings(generation, node))
     given = {"token": node["token"], **({"bootstrap_password": node["bootstrap_password"]} if node["role"] == "server" else {})}
     privileged = _privileged(generation, node)
@@ -48,6 +51,7 @@ def node_spec(node: dict) -> dict:
     return {
         "config": settings["config"],
         "secrets": {**{key: value or None for key, value in given.items()}, **settings["secrets"]},
+        "files": additions.files(generation, node),
         "env": with_no_proxy(_environment(generation, node, volumes), node["addresses"]),
         "container": {
             "network_mode": generation.node.network,
@@ -113,11 +117,11 @@ def _of_models(generation: Generation, node: dict) -> dict:
     if work.mirror:
         found |= {name: f"{node['cache_dir']}/{below}" for name, below in work.mirror.in_cache.items()}
     if work.devices and npus.get("unwell") and npus.get("chips"):
-        found[work.devices] = {"gpu_devices": [_device(work, chip) for chip in npus["chips"]]}
+        found[work.devices] = {"gpu_devices": [_device(work, chip, node["cann"]) for chip in npus["chips"]]}
     return found
 
 
-def _device(work: Work, chip: dict) -> dict:
+def _device(work: Work, chip: dict, cann: str) -> dict:
     return {
         "vendor": work.vendor,
         "name": chip["name"],
@@ -126,6 +130,8 @@ def _device(work: Work, chip: dict) -> dict:
         "device_index": chip["npu_id"],
         "device_chip_index": chip["chip_id"] or 0,
         "memory": {"total": chip["memory_total_mb"] << 20},
+        # Of NPUs that it is told of, it does not look that up.
+        **({"runtime_version": cann} if cann else {}),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.images import own_state
 
 
 def node_plan(
@@ -28,7 +29,7 @@ def node_plan(
     that are brought to the host."""
     present = host["container"]
     before = takeover.get("version") if takeover.get("hand_made") else (present or {}).get("version")
-    lines = [f"image {image}: brought to the host"] if image_due or not host["image"]["present"] else []
+    lines = [f"image {image}: brought to the host"] if image_due or not own_state(image, host).get("present") else []
     if not host["config"]["exists"]:
         lines.append(f"file {host['config']['path']}: created")
     action, reasons = _action(host, config, compared, takeover, bool(lines), container)

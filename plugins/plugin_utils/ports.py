@@ -158,7 +158,8 @@ def _of_server(node: _Node) -> list[tuple[Port, int]]:
     taken = [port for port in node.generation.ports.server if not any(_is_set(node.settings.get(name)) for name in port.unless)]
     found = [(port, int(node.settings.get(port.setting, port.port))) for port in taken]
     plain = node.generation.node.plain_port
-    return found + ([(Port("", str(plain), open=True), plain)] if plain and has_tls(node.settings) else [])
+    secure = has_tls(node.settings) or bool(node.variables.get("gpustack_tls_certificate"))
+    return found + ([(Port("", str(plain), open=True), plain)] if plain and secure else [])
 
 
 def open_ports(host: str, hostvars: Any, groups: dict) -> list[str]:

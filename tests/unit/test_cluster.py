@@ -135,6 +135,7 @@ def test_every_port_of_the_next_generation_s_image_is_looked_at():
     assert set(SERVER_V2) - set(listening("atlas1", "gpustack", **V2, gpustack_server_config=without)) == {5432, 19090, 13000}
     tls = {"ssl_certfile": "/etc/gpustack.crt", "ssl_keyfile": "/etc/gpustack.key"}
     assert set(listening("atlas1", "gpustack", **V2, gpustack_server_config=tls)) - set(SERVER_V2) == {30081, 10150, 10151}
+    assert set(listening("atlas1", "gpustack", **V2, gpustack_tls_certificate="PEM")) - set(SERVER_V2) == {30081, 10150, 10151}
 
 
 def test_ports_are_those_of_the_version_that_stays():

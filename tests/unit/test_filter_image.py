@@ -114,6 +114,15 @@ def test_a_host_that_has_its_images_is_left_alone():
     assert plan(host) == plan(host, [held("/m.tar", images={MAIN: ["sha256:1"]}), held("/r.tar", images={RUNNER: ["sha256:1"]})]) == nothing
 
 
+def test_what_runs_is_there_though_another_was_looked_for():
+    """Where the inventory names no version, what a host needs is known when it has been read."""
+    host = {"image": {"name": "gpustack/gpustack:v9", "present": False}, "container": {"image": MAIN, "image_id": "sha256:1"}, "images": {}}
+    assert plan(host)["due"] == []
+    assert plan({**host, "container": {"image": "gpustack/gpustack:v8", "image_id": "sha256:1"}})["due"] == [MAIN]
+    # One that was looked for and is gone has to come again, whatever runs.
+    assert plan({**host, "image": {"name": MAIN, "present": False}})["due"] == [MAIN]
+
+
 def test_what_is_missing_is_pulled_or_comes_from_the_archive_that_holds_it():
     host = {"image": THERE, "images": {PAUSE: NOT_THERE, RUNNER: NOT_THERE}}
     assert plan(host)["pulls"] == plan(host)["due"] == [PAUSE, RUNNER]
@@ -154,6 +163,11 @@ def test_preflight_asks_for_each_image_that_is_not_there():
         f"it lacks {RUNNER}, which can't be pulled from Docker Hub (manifest unknown); expected it there. "
         "Check gpustack_registry and gpustack_runners, or bring the image as a file with gpustack_image_archives."
     ]
+    # For one reason, once
+    asked["images"][PAUSE] = refused
+    (told,) = images.problems([MAIN, PAUSE, RUNNER], {**HOST, "version": "2.3.0", "lacks": [PAUSE, RUNNER]}, [], asked)
+    assert told.startswith(f"it lacks {PAUSE}, {RUNNER}, which can't be pulled from Docker Hub (manifest unknown); expected it there.")
+    asked["images"][PAUSE] = {**ASKED, "registry": ""}
     asked["images"][RUNNER] = {**ASKED, "registry": "", "architectures": ["amd64"]}
     (told,) = images.problems([MAIN, PAUSE, RUNNER], {**HOST, "version": "2.3.0", "lacks": [PAUSE, RUNNER]}, [], asked)
     assert told.endswith("expected arm64, the host's processor. Bring one for it with gpustack_image_archives.")

@@ -483,7 +483,7 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
         "models": {"workers": [], "workloads": []},
         "listeners": [],
         "docker_chain": {"managed": True, "present": None, "running_containers": None},
-        "image": {"present": None, "id": None, "repo_digests": []},
+        "image": {"name": "gpustack/gpustack:v0.7.1-npu", "present": None, "id": None, "repo_digests": []},
         "images": {},
         "data": {
             "name": "gpustack-data",
@@ -553,10 +553,10 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
     facts = gpustack_host_info.gather(parameters, runner, 1000.0, places(tmp_path, proc))
     chosen = {key: facts[key] for key in ("image", "images", "data", "npu_holders", "listeners", "docker_chain")}
     assert chosen == {
-        "image": {"present": True, "id": "sha256:f41f", "repo_digests": []},
+        "image": {"name": "gpustack/gpustack:v0.7.1-npu", "present": True, "id": "sha256:f41f", "repo_digests": []},
         "images": {
-            "gpustack/runtime:pause": {"present": False, "id": None, "repo_digests": []},
-            "gpustack/runtime:health": {"present": True, "id": "sha256:f41f", "repo_digests": []},
+            "gpustack/runtime:pause": {"name": "gpustack/runtime:pause", "present": False, "id": None, "repo_digests": []},
+            "gpustack/runtime:health": {"name": "gpustack/runtime:health", "present": True, "id": "sha256:f41f", "repo_digests": []},
         },
         "data": {
             "name": "gpustack-data",

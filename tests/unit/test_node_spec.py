@@ -137,6 +137,7 @@ ALARM = {
     "chips": CHIPS,
     "unwell": ["NPU 2 health is Alarm (npu-smi info -t health -i 2)"],
 }
+CERTIFIED = {"gpustack_tls_certificate": "certificate", "gpustack_tls_key": "key", "gpustack_tls_ca": "authority"}
 CASES_V2 = {
     "server alone": ("server", "server", "1.45", STORE, {**V2, "gpustack_token": "0123456789abcdef0123456789abcdef"}),
     "server that works": ("server", "both", "1.45", STORE, {**V2, "gpustack_token": "0123456789abcdef0123456789abcdef"}),
@@ -152,6 +153,8 @@ CASES_V2 = {
     ),
     "worker with an NPU in Alarm": ("worker", "worker", "1.45", STORE, {**TOKEN, **V2, "ascend_driver_check_npus": ALARM}),
     "server of 2.2.3": ("server", "server", "1.45", STORE, {"gpustack_version": "2.2.3"}),
+    "server that works, with a certificate": ("server", "both", "1.45", STORE, {**V2, **CERTIFIED}),
+    "worker of a server with a certificate": ("worker", "worker", "1.45", STORE, {**TOKEN, **V2, **CERTIFIED, "gpustack_tls_key": ""}),
     "worker of 2.2.3": ("worker", "worker", "1.45", STORE, {**TOKEN, "gpustack_version": "2.2.3"}),
 }
 
@@ -178,14 +181,10 @@ def rendered(case: tuple) -> dict:
         _trusted("{{ _gpustack_spec.container }}")
     )
     templar = Templar(loader=DataLoader(), variables=variables)
-    return json.loads(
-        json.dumps(
-            {
-                "container": container(templar),
-                "file": arguments(templar, "ascend.gpustack.gpustack_config"),
-            },
-        )
-    )
+    file = arguments(templar, "ascend.gpustack.gpustack_config")
+    # Empty ones are none.
+    beside = {each["path"]: each["content"] for each in file.pop("files") if each["content"]}
+    return json.loads(json.dumps({"container": container(templar), "file": file, **({"beside": beside} if beside else {})}))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -251,6 +250,28 @@ def test_no_secret_of_the_cluster_reaches_a_model():
     assert made["env"][f"{MIRRORED}DEPLOYMENT_IGNORE_ENVIRONMENTS"].split(";") == ["HF_TOKEN", "HTTPS_PROXY"]
 
 
+def test_no_key_reaches_a_model_of_a_server_that_works_and_no_worker_has_one():
+    made = rendered(CASES_V2["server that works, with a certificate"])
+    assert made["beside"]["/etc/gpustack/managed/tls/server.key"] == "key\n"
+    assert "/etc/gpustack/managed/tls:/etc/gpustack/managed/tls:ro" in made["container"]["volumes"]
+    assert "/etc/gpustack/managed/tls" in made["container"]["env"][f"{MIRRORED}DEPLOYMENT_IGNORE_VOLUMES"].split(";")
+    assert made["file"]["config"]["tls_port"] == 8080
+    worker = rendered(CASES_V2["worker of a server with a certificate"])
+    assert worker["beside"] == {"/etc/gpustack/managed/trust/ca.crt": "authority\n"}
+    assert worker["file"]["config"]["server_url"] == "https://10.0.0.1:8080"
+
+
+def test_a_server_of_the_generation_before_serves_its_certificate_at_its_port():
+    made = rendered(("server", "both", "1.45", STORE, CERTIFIED))
+    assert made["container"]["healthcheck"]["test"][1].startswith(
+        "curl -fsSk --noproxy '*' -m 4 -o /dev/null https://127.0.0.1:8080/healthz"
+    )
+    assert made["file"]["config"]["port"] == 8080 and made["file"]["config"]["ssl_keyfile"] == "/etc/gpustack/managed/tls/server.key"
+    worker = rendered(("worker", "worker", "1.45", STORE, {**TOKEN, **CERTIFIED}))
+    assert worker["container"]["env"] == {"SSL_CERT_FILE": "/etc/gpustack/managed/trust/ca.crt"}
+    assert worker["beside"] == {"/etc/gpustack/managed/trust/ca.crt": "authority\n"}
+
+
 def test_what_the_inventory_keeps_from_models_is_kept_besides():
     name = f"{MIRRORED}DEPLOYMENT_IGNORE_VOLUMES"
     role, groups, api, store, given = CASES_V2["worker"]
@@ -286,7 +307,7 @@ def test_tls_is_where_people_look_for_it():
 
 def test_ascends_own_runtime_brings_the_drivers_files():
     made = rendered(CASES_V2["worker with Ascend's runtime"])["container"]
-    assert [volume for volume in made["volumes"] if "Ascend" in volume or "dcmi" in volume or "npu-smi" in volume] == [
+    assert [volume for volume in made["volumes"] if "Ascend/driver" in volume or "dcmi" in volume or "npu-smi" in volume] == [
         "/usr/local/Ascend/driver:/usr/local/Ascend/driver:ro"
     ]
     assert (made["runtime"], made["env"]["ASCEND_VISIBLE_DEVICES"]) == ("ascend", "0")

@@ -25,7 +25,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Resu
 from ansible_collections.ascend.gpustack.plugins.module_utils.swarm import stack as swarm_stack
 from ansible_collections.ascend.gpustack.plugins.module_utils.swarm import tasks as swarm_tasks
 from ansible_collections.ascend.gpustack.plugins.modules import docker_npu_resource, gpustack_container
-from ansible_collections.ascend.gpustack.plugins.plugin_utils import node, plan, rules, texts
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import images, node, plan, rules, texts
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import connections, finding
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -141,14 +141,17 @@ def failed(text: str) -> str:
 def image_told(text: str) -> str:
     progress = docker_images.Progress()
     progress.take({"error": text})
+    lacking = {"lacks": ["gpustack:v"], "version": "0.7.1"}
+    archive = {"path": "/a.tar", "exists": False, "images": {}, "error": text}
     asked = {"available": False, "registry": "", "error": text, "kind": "network", "architectures": []}
     return "".join(
         [
             str(progress.error),
-            *image_filter.image_problems("gpustack:v", {}, {}, asked),
-            *image_filter.image_problems("gpustack:v", {}, {"where": "atlas1", "msg": text}, {}),
+            *images.problems(["gpustack:v"], lacking, [], {"images": {"gpustack:v": asked}}),
+            *images.problems(["gpustack:v"], lacking, [{"where": "atlas1", "msg": text}], {}),
+            *images.problems(["gpustack:v"], lacking, [{"where": "", "archives": [archive]}], {}),
             *image_filter.stack_image_problems(["vllm"], [{"msg": text}]),
-            image_filter.image_failure({"error": text}, "atlas1", "gpustack:v", ""),
+            images.failure({"error": text}, "atlas1", "gpustack:v", ""),
         ]
     )
 

@@ -181,10 +181,44 @@ class Data:
 @dataclass(frozen=True)
 class Images:
     """What models run in, where that is not the image of GPUStack itself. worker: images that GPUStack on a worker asks for, by just these
-    names; runners: the repository of those that have engines. Either stands below the registry that GPUStack is told to use."""
+    names; runners: the repository of those that have engines. Either stands below the registry that the setting `registry` names; without
+    one GPUStack asks registries on the internet which of them answers. hub: what stands for Docker's own there; username and password:
+    variables of a worker's environment."""
 
     worker: tuple[str, ...] = ()
     runners: str = ""
+    registry: str = ""
+    hub: str = ""
+    username: str = ""
+    password: str = ""
+
+
+@dataclass(frozen=True)
+class Runners:
+    """The images with engines, by their tags, such as cann8.5-910b-vllm0.18.0. newest: by what GPUStack's versions begin with, the newest
+    of each engine for each CANN and each kind of chips, newest CANN first; chips: patterns of NPUs' names with the kind that tags have for
+    them; usual: the engine that is spoken of; drivers: the oldest driver of each CANN, oldest CANN first. toolkit: the directory in
+    which a worker's container may find which CANN its host has; stated: the file below it."""
+
+    newest: Mapping[tuple[int, ...], tuple[str, ...]]
+    chips: tuple[tuple[str, str], ...]
+    usual: str
+    drivers: tuple[tuple[str, str], ...]
+    toolkit: str
+    stated: str
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How a worker's container is given a certificate authority. source: a file below the directory that has it on the host, empty for the
+    directory itself; target: where that is mounted; environment: variables that name it; live: whether GPUStack reads it for each
+    connection, not once; setting: of a server, the file that it hands on to workers that it is told of on its page."""
+
+    source: str
+    target: str
+    environment: Mapping[str, str]
+    live: bool
+    setting: str = ""
 
 
 @dataclass(frozen=True)
@@ -213,7 +247,9 @@ class Generation:
     command_line: CommandLine
     version_script: str
     log_signs: tuple[tuple[str, str], ...]
+    trust: Trust
     images: Images = Images()
+    runners: Runners | None = None
 
     def deploys(self, key: Key | None) -> bool:
         """Whether a version, by its key, is one of this generation."""

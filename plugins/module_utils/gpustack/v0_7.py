@@ -18,6 +18,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
     Node,
     Ports,
     State,
+    Trust,
     Work,
 )
 
@@ -122,6 +123,12 @@ API = Api(
     adopts=False,
 )
 
+# A worker asks the server through truststore (gpustack/client/generated_http_client.py), which has OpenSSL read its usual places, and what
+# this variable names, for each connection. The server's own worker asks at 127.0.0.1, and there whatever answers is trusted.
+TRUST = Trust(
+    source="", target="/etc/gpustack/managed/trust", environment={"SSL_CERT_FILE": "/etc/gpustack/managed/trust/ca.crt"}, live=True
+)
+
 # What GPUStack, SQLite and this collection's entry point say
 LOG_SIGNS = (
     ("setting", r"Config error: .*\n(?P<detail>\S+\n[^\[\n]*)"),
@@ -156,4 +163,5 @@ GENERATION = Generation(
         " || gpustack version"
     ),
     log_signs=LOG_SIGNS,
+    trust=TRUST,
 )

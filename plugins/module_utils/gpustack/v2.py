@@ -21,8 +21,10 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
     Port,
     Ports,
     State,
+    Trust,
     Work,
 )
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_runners import RUNNERS
 
 
 def _names(text: str) -> frozenset[str]:
@@ -211,7 +213,24 @@ API = Api(
 
 # The first holds the namespaces of a model's containers, the second starts one again that is unwell (gpustack_runtime/envs.py:
 # GPUSTACK_RUNTIME_DOCKER_PAUSE_IMAGE and ..._UNHEALTHY_RESTART_IMAGE). Runners are listed by gpustack_runner.
-IMAGES = Images(worker=("gpustack/runtime:pause", "gpustack/runtime:health"), runners="gpustack/runner")
+IMAGES = Images(
+    worker=("gpustack/runtime:pause", "gpustack/runtime:health"),
+    runners="gpustack/runner",
+    registry="system_default_container_registry",
+    hub="docker.io",
+    username="GPUSTACK_RUNTIME_DEPLOY_DEFAULT_CONTAINER_REGISTRY_USERNAME",
+    password="GPUSTACK_RUNTIME_DEPLOY_DEFAULT_CONTAINER_REGISTRY_PASSWORD",
+)
+
+# The image's own start adds what lies there to what its system trusts (gpustack-prerun.sh), which GPUStack reads once
+# (gpustack/ssl_context.py).
+TRUST = Trust(
+    source="ca.crt",
+    target="/usr/local/share/ca-certificates/gpustack.crt",
+    environment={},
+    live=False,
+    setting="ssl_ca_certfile",
+)
 
 # What GPUStack, its s6 services and this collection's entry point say
 LOG_SIGNS = (
@@ -245,5 +264,7 @@ GENERATION = Generation(
         " || gpustack version"
     ),
     log_signs=LOG_SIGNS,
+    trust=TRUST,
     images=IMAGES,
+    runners=RUNNERS,
 )

@@ -8,6 +8,7 @@ import re
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import engines
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import npu as npu_checks
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.connections import unexamined
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding, as_facts, judged
@@ -23,7 +24,7 @@ def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
     """Judge one host. `host` is what gpustack_host_info returned, `npu` what npu_info did (workers only)."""
     found = _unexamined(host, expect["skip"])
     if not found:
-        found = npu_checks.CHECKS.run(npu, expect) if expect["worker"] else []
+        found = npu_checks.CHECKS.run(npu, expect) + engines.CHECKS.run(npu, expect) if expect["worker"] else []
         found = [item for item in found + CHECKS.run(host, expect) if item.check not in expect["skip"]]
     return as_facts(found)
 

@@ -15,6 +15,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT, DEPLOYED
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster, rules
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import ENCRYPTED, Given, Unknown
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import certificates
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import undeployed
 
@@ -50,7 +51,7 @@ def _variables(hosts: list[str], hostvars: Any, groups: dict, known: Mapping[str
     judged = _Judged(Given(hostvars, roles), known, cluster.first(groups, "gpustack_server"))
     problems = [(host, item) for host in whole for item in judged.all_of(host)]
     problems += [(host, item) for host in others for item in judged.some_of(host, SHARED)]
-    return problems + _store_problems(whole, groups, judged)
+    return problems + _store_problems(whole, groups, judged) + _tls_problems(groups, judged)
 
 
 def _vital(groups: dict) -> list[str]:
@@ -111,6 +112,11 @@ class _Judged:
             return self._given.evaluated(variables, name) if name in variables else default
         except Unknown:
             return default
+
+    def fitting(self, host: str, name: str) -> Any:
+        """A text, empty where it is not set; None where its rule refuses it, as is told elsewhere."""
+        value = self.value(host, name, "")
+        return None if _findings(name, value, self._known[name]) else value
 
     def _version(self, variables: Mapping[str, Any]) -> str:
         """The GPUStack that the inventory asks for; empty where it says nothing of it."""
@@ -175,6 +181,19 @@ def _slip(name: str, known: list[str]) -> Finding | None:
         return None
     remedy = f"Did you mean {near[0]}?" if near else "Remove it, or give it another name."
     return Finding("unknown_variables", "fail", f"{name} is no variable of this collection", remedy)
+
+
+def _tls_problems(groups: dict, judged: _Judged) -> list[Problem]:
+    """Of the server's certificate and its key, and of what workers are to trust."""
+    found = []
+    for host in groups.get("gpustack_server", [])[:1]:
+        texts = [judged.fitting(host, name) for name in certificates.NAMES]
+        found += [(host, item) for item in (certificates.pair_problems(*texts) if None not in texts else [])]
+        own = judged.value(host, "gpustack_server_config", {})
+        if texts[0] and isinstance(own, Mapping) and {"ssl_certfile", "ssl_keyfile"} & set(own):
+            text = "gpustack_server_config names a certificate, and gpustack_tls_certificate is one; expected it once"
+            found.append((host, Finding("variables", "fail", text, "Remove ssl_certfile and ssl_keyfile there.")))
+    return found
 
 
 def _store_problems(hosts: list[str], groups: dict, judged: _Judged) -> list[Problem]:
