@@ -73,7 +73,8 @@ def verify_summary(info: dict, hosts: list[str], hostvars: Any, groups: dict, se
     found += verification.loss_findings(settings.get("lost") or [], seen, settings["server"])
     lines = []
     if "workers" in info:
-        lines = [*tables.table(verification.worker_rows(info["workers"], workers)), verification.sum_line(info, workers, settings["url"])]
+        rows = verification.worker_rows(info["workers"], workers, info["version"])
+        lines = [*tables.table(rows), verification.sum_line(info, workers, settings["url"])]
         lines += settings.get("old") or []
     return {
         # What is to be copied comes last, as a line of its own.

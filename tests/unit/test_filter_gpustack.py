@@ -291,6 +291,16 @@ def test_worker_that_is_ready_for_gpustack_and_silent_is_not_counted_as_ready():
     assert "FAIL [worker] atlas1: GPUStack has it as silent." in found["lines"]
 
 
+def test_worker_that_lags_behind_the_servers_version_is_noted():
+    workers = [{**worker("atlas1"), "worker_version": "v0.7.1"}, {**worker("atlas2"), "worker_version": "v0.7.0"}]
+    found = verified(workers, {"atlas1": {}, "atlas2": {"ascend_driver_check_npus": {**WELL, "unwell": ["NPU 5 Alarm"]}}})
+    assert found["lines"][:3] == [
+        "WORKER  ADDRESS   STATE  NPUS  UNWELL  NPU MEMORY  NOTE",
+        "atlas1  10.0.0.6  ready  8     -       256 GiB",
+        "atlas2  10.0.0.6  ready  8     1       256 GiB     NPU 5 Alarm, runs v0.7.0",
+    ]
+
+
 def test_lost_records_are_the_servers_problem_and_the_command_to_copy_comes_last():
     lost, old = ["models m1 are gone; expected them", "Put a copy back, or run:", "run this"], ["WARN worker b is old."]
     found = verified([worker("a")], {"a": {}, "atlas1": {}}, lost=lost, old=old)

@@ -39,6 +39,8 @@ def test_a_fresh_server_gets_a_token_where_gpustack_makes_none():
         (None, {}),
         ([], {"gpustack_token": TOKEN}),
         ([], {"__gpustack_handmade_token": {"token": TOKEN}}),
+        ([], {"gpustack_server_config": {"token": TOKEN}}),
+        ([], {"gpustack_env": {"GPUSTACK_TOKEN": TOKEN}}),
         ([], {"role": "worker", "groups": "worker"}),
     ],
 )
