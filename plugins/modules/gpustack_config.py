@@ -136,16 +136,14 @@ mtime:
 
 import os
 import secrets
-import stat
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils import files as text_file
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import beside, config_file
 
 ROOT = (0, 0)
-MODE = 0o600
 
 
 def read(path: str) -> str | None:
@@ -161,45 +159,27 @@ def read(path: str) -> str | None:
         ) from error
 
 
-def access_line(path: str, owner: tuple[int, int]) -> str:
-    """How mode and owner of a present file differ from what they should be; empty when they don't."""
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return ""
-    mode = stat.S_IMODE(status.st_mode)
-    if mode == MODE and (status.st_uid, status.st_gid) == owner:
-        return ""
-    return f"# mode {mode:04o}, owner {status.st_uid}, group {status.st_gid}\n"
-
-
 def write(module: AnsibleModule, path: str, text: str, owner: tuple[int, int]) -> None:
     directory = os.path.dirname(path)
     os.makedirs(directory, mode=0o700, exist_ok=True)
     with text_file.alone(directory):
         # A fixed name: what a killed run left is overwritten by the next one. 0600 from its first byte.
         draft = os.path.join(directory, f".{os.path.basename(path)}.new")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, MODE)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, beside.MODE)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            os.fchmod(stream.fileno(), MODE)
+            os.fchmod(stream.fileno(), beside.MODE)
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
         # atomic_move gives the new file the mode of the old one, or of the umask.
-        repair_access(path, owner)
+        beside.repair_access(path, owner)
         module.atomic_move(draft, path)
-        repair_access(path, owner)
+        beside.repair_access(path, owner)
     handle = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def repair_access(path: str, owner: tuple[int, int]) -> None:
-    if os.path.exists(path):
-        os.chmod(path, MODE)
-        os.chown(path, *owner)
 
 
 def mtime(paths: list[str]) -> float | None:
@@ -209,58 +189,34 @@ def mtime(paths: list[str]) -> float | None:
     return max(os.stat(path).st_mtime for path in paths if os.path.exists(path))
 
 
-def differing(files: list[dict[str, Any]], owner: tuple[int, int]) -> dict[str, str]:
-    """How files are that are not as they should be: absent, of another content, or open to others."""
-    found = {}
-    for file in files:
-        present = text_file.read_small(file["path"])
-        if (present or "") != file["content"] or (present is not None and not file["content"]):
-            found[file["path"]] = "absent" if present is None else "of another content"
-        elif access_line(file["path"], owner):
-            found[file["path"]] = "open to others"
-    return found
-
-
-def place(files: list[dict[str, Any]], owner: tuple[int, int]) -> None:
-    for file in files:
-        text_file.write(file["path"], file["content"] or None, MODE)
-        repair_access(file["path"], owner)
-
-
-def told(files: list[dict[str, Any]], found: dict[str, str]) -> tuple[str, str]:
-    """The same before and after, as lines of a diff without what is in the files."""
-    due = [file for file in files if file["path"] in found]
-    before = "".join(f"# {file['path']}: {found[file['path']]}\n" for file in due)
-    return before, "".join(f"# {file['path']}: {'as given' if file['content'] else 'absent'}\n" for file in due)
-
-
 def configure(module: AnsibleModule, owner: tuple[int, int]) -> dict[str, Any]:
     path = module.params["path"]
     # Made and written in one step: a run that is killed before leaves none, and one that is killed after leaves what the next one keeps.
     made = {name: "" if module.check_mode else secrets.token_hex(16) for name in module.params["make"]}
     plan = config_file.plan(read(path), module.params["config"], module.params["secrets"], module.params["keep"], made)
-    access = access_line(path, owner)
+    access = beside.access_line(path, owner)
     files = module.params["files"]
-    found = differing(files, owner)
+    found = beside.differing(files, owner)
     vital = [file["path"] for file in files if file["restart"]]
     if not module.check_mode:
-        # The configuration names them.
-        place([file for file in files if file["path"] in found], owner)
+        # The configuration names them: they are there before it does, and go after it no longer does.
+        beside.place([file for file in files if file["content"]], found, owner)
         if plan.rewrite:
             write(module, path, plan.text, owner)
         elif access:
-            repair_access(path, owner)
-    before, after = told(files, found)
+            beside.repair_access(path, owner)
+        beside.place([file for file in files if not file["content"]], found, owner)
+    before, after = beside.told(files, found)
     return {
         "changed": plan.rewrite or bool(access) or bool(found),
-        "changed_keys": plan.changed_keys + [name for name in vital if found.get(name, "open to others") != "open to others"],
+        "changed_keys": plan.changed_keys + [name for name in vital if found.get(name, beside.OPEN) != beside.OPEN],
         "made": plan.made,
         "mtime": mtime([path, *vital]),
         "diff": {
             "before_header": path,
             "after_header": path,
             "before": access + plan.before + before,
-            "after": (f"# mode {MODE:04o}, owner {owner[0]}, group {owner[1]}\n" if access else "") + plan.after + after,
+            "after": (f"# mode {beside.MODE:04o}, owner {owner[0]}, group {owner[1]}\n" if access else "") + plan.after + after,
         },
     }
 

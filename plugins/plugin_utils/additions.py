@@ -34,10 +34,11 @@ def completed(generation: Generation, node: dict) -> dict:
 def files(generation: Generation, node: dict) -> list[dict[str, Any]]:
     """What lies on the host: `path`, `content`, empty for none, and whether GPUStack has to be started again to see it (`restart`)."""
     tls, serves = node["tls"], node["role"] == "server"
+    # What a server hands on it reads when it is asked.
     found = [
         {"path": CERTIFICATE, "content": _pem(tls["certificate"]) if serves else "", "restart": True},
         {"path": KEY, "content": _pem(tls["key"]) if serves else "", "restart": True},
-        {"path": CA, "content": _pem(tls["ca"]) if serves and tls["certificate"] else "", "restart": True},
+        {"path": CA, "content": _pem(tls["ca"]) if serves and tls["certificate"] else "", "restart": False},
         {"path": f"{TRUST}/ca.crt", "content": "" if serves else _pem(tls["ca"]), "restart": not generation.trust.live},
     ]
     if generation.runners:

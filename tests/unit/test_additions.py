@@ -91,7 +91,7 @@ def test_workers_trust_the_authority_where_their_gpustack_looks():
 @pytest.mark.parametrize(("version", "of_authorities"), [("0.7.1", False), ("2.3.0", True)])
 def test_a_renewed_certificate_restarts_the_server_alone(version, of_authorities):
     files = restarting(version)
-    assert files[f"{PLACE}/tls/server.crt"] and files[f"{PLACE}/tls/server.key"]
+    assert files[f"{PLACE}/tls/server.crt"] and files[f"{PLACE}/tls/server.key"] and not files[f"{PLACE}/tls/ca.crt"]
     # Of a worker there is only the authority, which outlasts certificates, and which 0.7 reads for each connection.
     assert files[f"{PLACE}/trust/ca.crt"] is of_authorities
 

@@ -360,5 +360,8 @@ def test_a_key_that_others_may_read_is_closed(tmp_path: pathlib.Path) -> None:
     given = {"path": str(path), "config": {}, "files": [{"path": str(key), "content": "a\n"}]}
     run_module(**given)
     key.chmod(0o644)
+    before = key.stat().st_mtime
     result = run_module(**given)
     assert (access(key), result["changed"], result["changed_keys"]) == ("0600", True, [])
+    # By its time a server would be started again.
+    assert key.stat().st_mtime == before
