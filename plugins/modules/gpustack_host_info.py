@@ -520,7 +520,7 @@ def _of_containers(
 def _image(runner: Runner, reference: str | None, engine: docker_cli.Engine, timeout: float) -> dict[str, Any] | None:
     if not reference:
         return None
-    unknown = {"name": reference, "present": None, "id": None, "repo_digests": []}
+    unknown: dict[str, Any] = {"name": reference, "present": None, "id": None, "repo_digests": []}
     try:
         image = docker_cli.read_image(runner, reference, timeout) if engine.running else None
     except docker_cli.DockerError:

@@ -57,10 +57,11 @@ def pair_problems(certificate: str, key: str, ca: str) -> list[Finding]:
         return [_wrong(f"{set_alone[0]} is set without {other}; expected both or neither", f"Set {other}, too.")]
     if x509 is None:
         return []
-    found, read = [], {}
+    found: list[Finding] = []
+    read: dict[str, Any] = {}
     for name, text, reader in zip(NAMES, (certificate, key, ca), (chain, _key, chain)):
         try:
-            read[name] = reader(text) if text else None
+            read[name] = reader(text) if text else []
         except Unreadable as error:
             found.append(_wrong(f"{name} can't be read ({error}); expected PEM", "Copy it again, whole."))
     if not found and key and _public(read[NAMES[1]].public_key()) != _public(read[NAMES[0]][0].public_key()):
