@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.settings import setting_problems
 
 # What community.docker and Docker's API say when the container could not even be made
 _REFUSALS = (
@@ -85,17 +86,6 @@ def cause(result: dict, node: dict) -> str:
     """The known cause for which a container's worker is not ready, with its remedy; empty where none is known."""
     kind, why = result.get("kind"), " ".join(redact.text(str(result.get("detail") or "")).split()).rstrip(".")
     return "" if kind in (None, "time", "docker") else _sentences(kind, why, node)
-
-
-def setting_problems(config: dict, name: str) -> list[str]:
-    """Settings of GPUStack's that would break its container, as sentences; none where there is none. name: the variable's."""
-    host = config.get("host")
-    if host in (None, "0.0.0.0"):
-        return []
-    return [
-        f"{name} has host: {host}, and GPUStack then listens at that address alone; expected 0.0.0.0, since its own worker and its "
-        "health check ask 127.0.0.1. Remove host; who may reach the port is the firewall's to say."
-    ]
 
 
 def token_problems(token: dict) -> list[str]:

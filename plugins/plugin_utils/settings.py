@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
+from ansible_collections.ascend.gpustack.plugins.module_utils.files import is_within
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Generation
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import version_key
 
 # What the collection has a variable for, or a place of its own
@@ -76,3 +78,46 @@ def _idle(key: str, rule: Mapping, named: Callable[[str], str]) -> Refusal:
     else:
         return None
     return expected, f"Set {named(meant)}, and remove this." if meant else "Remove it."
+
+
+def setting_problems(node: dict) -> list[str]:
+    """What the variables say and a node's container can't run with, as sentences. node: `version`, `role` (server or worker), `works`,
+    `settings`, `cache_dir`, `models_dir`, `volumes` and `options`."""
+    generation = generations.assumed(node["version"])
+    variable = f"gpustack_{node['role']}_config"
+    idle = refused(node["settings"], {"version": node["version"], "node": node["role"]})
+    # Where a version is asked for, this was said before any host was asked, as of those for which there is a variable it always is.
+    found = [
+        f"{variable} has the setting {key}; expected {expected}. {remedy}"
+        for key, (expected, remedy) in idle.items()
+        if key not in OWN and key not in generation.command_line.own
+    ]
+    return found + _listening(node, variable, idle) + (_mirrored(node, generation) if node["works"] else [])
+
+
+def _listening(node: dict, variable: str, idle: Mapping) -> list[str]:
+    host = node["settings"].get("host")
+    if host in (None, "0.0.0.0") or "host" in idle or node["role"] != "server":
+        return []
+    return [
+        f"{variable} has host: {host}, and GPUStack then listens at that address alone; expected 0.0.0.0, since its own worker and its "
+        "health check ask 127.0.0.1. Remove host; who may reach the port is the firewall's to say."
+    ]
+
+
+def _mirrored(node: dict, generation: Generation) -> list[str]:
+    """Where models run in containers of their own, which get what the worker's has, but not its data."""
+    data, cache = generation.data.directory, node["cache_dir"]
+    found = []
+    mounted = [volume.split(":")[1].rstrip("/") for volume in node["volumes"]]
+    if generation.node.work.mirror and is_within(cache, data) and not any(is_within(cache, path) for path in mounted):
+        found.append(
+            f"gpustack_cache_dir {cache} lies in GPUStack's data, which models' containers do not get; expected a directory that they get. "
+            f"Set gpustack_cache_dir: {node['models_dir']}/gpustack-cache, or mount one there with gpustack_volumes."
+        )
+    if generation.node.work.privileged and str(node["options"].get("privileged", True)).lower() in ("false", "no", "off", "0"):
+        found.append(
+            f"gpustack_container_options has privileged: false, and a worker of GPUStack {generation.name} makes containers that are; "
+            "expected it to be so too. Remove it."
+        )
+    return found
