@@ -34,7 +34,7 @@ def refusal_kind(message: str) -> str:
 
 def _sentences(kind: str, why: str, node: dict) -> str:
     container, config = node["container"], f"gpustack_{node['role']}_config"
-    port = (re.findall(r"', (\d+)", why) or ["…"])[0]
+    port = (re.findall(r"(?:', |Port )(\d+)", why) or ["…"])[0]
     texts = {
         "conflict": f"the container {container} was changed by someone else at the same time ({why}); expected one run at a time. "
         "Wait until the other run has ended, and run this again.",

@@ -79,6 +79,8 @@ def test_end_of_a_container_is_named_and_is_no_question_of_time(kind, words):
 def test_taken_port_is_named_with_the_command_that_shows_by_whom():
     text = told(kind="port", detail="error while attempting to bind on address ('0.0.0.0', 8080): address already in use")
     assert "ss -ltnp 'sport = :8080'" in text
+    text = told(kind="port", detail="Port 5432 required for service 'postgres' is not available")
+    assert "ss -ltnp 'sport = :5432'" in text
 
 
 def test_more_time_is_the_remedy_where_nothing_else_is_known():

@@ -234,9 +234,21 @@ TRUST = Trust(
 
 # What GPUStack, its s6 services and this collection's entry point say
 LOG_SIGNS = (
+    ("token", r"Config error: (?P<detail>Token is required when running as worker)"),
     ("setting", r"Config error: (?P<detail>[^\n]*)"),
+    (
+        "database",
+        r"(?P<detail>database files are incompatible with server|data directory \"[^\"]*\" has (?:wrong ownership|invalid permissions)"
+        r"|could not locate a valid checkpoint record|password authentication failed for user \"root\")",
+    ),
     ("disk", r"(?P<detail>No space left on device|Disk quota exceeded)"),
     ("port", r"(?P<detail>Port \d+ required for service '[^']*' is not available)"),
+    ("token", r"Failed to register worker: (?P<detail>.*Invalid authentication credentials.*)"),
+    (
+        "server",
+        r"(?:Failed to register worker|Server version check failed|Error serving worker APIs): "
+        r"(?P<detail>.*(?:connection attempts failed|Connection refused|timed out|No route to host|unreachable|not known).*)",
+    ),
     ("store", r"(?P<detail>The model store \S+ is not there yet)"),
 )
 
