@@ -9,6 +9,7 @@ import shlex
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
+from ansible_collections.ascend.gpustack.plugins.module_utils.files import is_within
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Generation, Mirror, Work
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import version_key
@@ -116,8 +117,10 @@ def _of_models(generation: Generation, node: dict) -> dict:
     found: dict[str, Any] = {}
     if work.mirror:
         found |= {name: f"{node['cache_dir']}/{below}" for name, below in work.mirror.in_cache.items()}
-    if work.devices and npus.get("unwell") and npus.get("chips"):
-        found[work.devices] = {"gpu_devices": [_device(work, chip, node["cann"]) for chip in npus["chips"]]}
+    # Of one without a number nobody can say which it is.
+    chips = [chip for chip in npus.get("chips") or [] if chip["logic_id"] is not None]
+    if work.devices and npus.get("unwell") and chips:
+        found[work.devices] = {"gpu_devices": [_device(work, chip, node["cann"]) for chip in chips]}
     return found
 
 
@@ -125,7 +128,7 @@ def _device(work: Work, chip: dict, cann: str) -> dict:
     return {
         "vendor": work.vendor,
         "name": chip["name"],
-        "arch_family": f"{work.family}{chip['name']}",
+        "arch_family": work.family + chip["name"].removeprefix(work.family),
         "index": chip["logic_id"],
         "device_index": chip["npu_id"],
         "device_chip_index": chip["chip_id"] or 0,
@@ -165,13 +168,15 @@ def _is_secret(name: str, value: str) -> bool:
 
 
 def _secret_targets(mirror: Mirror, node: dict, volumes: list[str]) -> list[str]:
-    """The mounts that hold a secret: a file that a setting names so, or what is called like one."""
+    """The mounts that hold a secret: a file that a setting names so, and of the inventory's what is called like one. Models need the
+    store, whatever it is called."""
     files = [str(node["settings"].get(name) or "") for name in mirror.secret_files]
     found = []
-    for source, target in (volume.split(":")[:2] for volume in volumes):
-        named = any(redact.looks_secret(part) for part in f"{source}/{target}".split("/") if part)
-        if named or any(path == target or path.startswith(f"{target.rstrip('/')}/") for path in files):
-            found.append(target)
+    for volume in volumes:
+        source, target = volume.split(":")[:2]
+        named = volume in node["volumes"] and any(redact.looks_secret(part) for part in f"{source}/{target}".split("/") if part)
+        held = source != node["models_dir"] and any(is_within(path, target.rstrip("/")) for path in files)
+        found += [target] if named or held else []
     return found
 
 

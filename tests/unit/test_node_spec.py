@@ -272,6 +272,12 @@ def test_a_server_of_the_generation_before_serves_its_certificate_at_its_port():
     assert worker["beside"] == {"/etc/gpustack/managed/trust/ca.crt": "authority\n"}
 
 
+def test_a_store_with_a_telling_name_is_not_kept_from_models():
+    role, groups, api, store, given = CASES_V2["worker"]
+    made = rendered((role, groups, api, store, {**given, "gpustack_models_dir": "/srv/private/models"}))["container"]
+    assert "/srv/private/models" not in made["env"][f"{MIRRORED}DEPLOYMENT_IGNORE_VOLUMES"].split(";")
+
+
 def test_what_the_inventory_keeps_from_models_is_kept_besides():
     name = f"{MIRRORED}DEPLOYMENT_IGNORE_VOLUMES"
     role, groups, api, store, given = CASES_V2["worker"]
@@ -338,4 +344,6 @@ def test_the_image_becomes_process_one_and_closes_its_database_to_models(tmp_pat
     ]
     assert "trust" not in hba.read_text() and "0.0.0.0" not in hba.read_text()
     assert conf.read_text().splitlines()[1:] == ["port = 5432", "listen_addresses='127.0.0.1'"]
-    assert stat.S_IMODE((tmp_path / "run/gpustack-pgpass").stat().st_mode) == 0o600
+    # PostgreSQL's own user reads the first two.
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (hba, conf, tmp_path / "run/gpustack-pgpass")]
+    assert modes == [0o644, 0o644, 0o600]
