@@ -416,6 +416,14 @@ def test_room_is_wanted_for_an_image_that_is_yet_to_come_and_for_models_where_th
     assert told(pending, store_type="nfs") == []
 
 
+def test_no_room_is_wanted_for_an_image_that_a_container_which_stays_does_not_need():
+    docker = changed(HOST["docker"], root_dir="/var/lib/docker", root_free_mb=1024)
+    stays = changed(MADE, version="0.7.1", image="gpustack/gpustack:v0.7.1-npu")
+    host = changed(HOST, docker=docker, container=stays, image={"name": "gpustack/gpustack:v2.3.0", "present": False})
+    assert [check for check, _result, _text in told(host, version_asked=False)] == []
+    assert [check for check, _result, _text in told(host)] == ["space"]
+
+
 def test_store_that_this_host_may_only_read_is_no_place_for_its_cache():
     host = changed(HOST, store=changed(HOST["store"], writable=False))
     assert told(host) == [

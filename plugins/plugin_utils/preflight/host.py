@@ -177,7 +177,7 @@ def _space(host: dict, expect: dict) -> list[Finding]:
     found = []
     docker, store = host["docker"], host["store"] or {}
     free, wanted = docker.get("root_free_mb"), expect["free_docker_gib"]
-    images = [host.get("image") or {}, *(host.get("images") or {}).values()]
+    images = [_image(host, expect), *(host.get("images") or {}).values()]
     missing = expect["node"] and any(image.get("present") is False for image in images)
     if missing and free is not None and free < wanted * 1024:
         text = f"Docker's directory {docker['root_dir']} has {free // 1024} GiB free; expected {wanted} GiB for the image"
@@ -189,6 +189,13 @@ def _space(host: dict, expect: dict) -> list[Finding]:
         text = f"the model store {expect['models_dir']} has {free // 1024} GiB free; expected {wanted} GiB for models"
         found.append(Finding("space", "warn", text, "Make room there, or set ascend_driver_check_free_store_gib."))
     return found or [Finding("space", "pass")]
+
+
+def _image(host: dict, expect: dict) -> dict:
+    """GPUStack's own, as it was looked for; of a container that stays what it is another may have been."""
+    found, present = host.get("image") or {}, host["container"] or {}
+    stays = present.get("managed") and not expect["version_asked"] and found.get("name") != present.get("image")
+    return {} if stays else found
 
 
 @CHECKS.add(ports="whether GPUStack's ports are free")
