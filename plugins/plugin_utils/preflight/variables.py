@@ -17,7 +17,7 @@ from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster, ru
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import ENCRYPTED, Given, Unknown
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import certificates
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import undeployed
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.version import undeployed
 
 CHECKS = Checks()
 # How the collection's public variables begin
