@@ -39,6 +39,35 @@ LOGS = {
 }
 
 
+# Of GPUStack 2, where it says it in other words
+LOGS_V2 = [
+    (
+        "port",
+        "ERROR - Port 5432 required for service 'postgres' is not available.",
+        "Port 5432 required for service 'postgres' is not available",
+    ),
+    (
+        "token",
+        "gpustack.worker.worker_manager - ERROR - Failed to register worker: Invalid authentication credentials",
+        "Invalid authentication credentials",
+    ),
+    ("token", "Exception: Config error: Token is required when running as worker", "Token is required when running as worker"),
+    ("setting", 'Exception: Config error: CA certificate file "/x" does not exist.', 'CA certificate file "/x" does not exist.'),
+    ("server", "ERROR - Failed to register worker: All connection attempts failed", "All connection attempts failed"),
+    (
+        "database",
+        'asyncpg.exceptions.InvalidPasswordError: password authentication failed for user "root"',
+        'password authentication failed for user "root"',
+    ),
+    ("database", "FATAL:  database files are incompatible with server", "database files are incompatible with server"),
+]
+
+
+@pytest.mark.parametrize(("kind", "log", "detail"), LOGS_V2)
+def test_cause_is_read_from_the_log_of_the_next_generation(kind, log, detail):
+    assert gpustack_causes.find(f"INFO - started\n{log}\nINFO - shut down", [0], False) == gpustack_causes.Cause(kind, detail)
+
+
 @pytest.mark.parametrize("kind", LOGS)
 def test_cause_is_read_from_the_log(kind):
     log, detail = LOGS[kind]

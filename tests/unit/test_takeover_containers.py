@@ -571,6 +571,15 @@ def test_an_older_version_is_refused_until_the_upgrade_is_allowed():
     assert (allowed["problems"], "GPUStack 0.7.0 becomes 0.7.1." in allowed["notes"]) == ([], True)
 
 
+@pytest.mark.parametrize(("before", "wanted"), [("0.7.1", "2.3.0"), ("2.3.0", "0.7.1")])
+def test_another_generation_is_refused_whatever_is_allowed(before, wanted):
+    found = examined(described(SERVER), desired(upgrade=True, version=wanted), version=f"gpustack {before}")
+    assert found["problems"] == [
+        f"The container gpustack runs GPUStack {before}, whose data {wanted} does not take. Set gpustack_version: {before} to keep it, or "
+        "remove it and set gpustack_data_volume to a new one to begin anew."
+    ]
+
+
 def test_a_newer_version_is_refused_whatever_is_allowed():
     found = examined(described(SERVER), desired(upgrade=True), version="v2.0.1 (abcdef0)")
     assert (found["version"], found["version_relation"]) == ("2.0.1", "newer")

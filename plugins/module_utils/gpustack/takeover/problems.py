@@ -8,6 +8,7 @@ import json
 
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.extras import Extra, data_mount
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.old import Desired, Old
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation
@@ -149,6 +150,11 @@ def _version_problem(old: Old, desired: Desired) -> str:
             f"The GPUStack version of the container {old.name} {found}; expected one up to {desired.version}, since a newer"
             f" one's data can't be taken over. Make this work: docker run --rm --entrypoint bash {image} -lc 'gpustack"
             " version'"
+        )
+    if generation.apart(old.version, desired.version):
+        return (
+            f"The container {old.name} runs GPUStack {old.version}, whose data {desired.version} does not take. Set"
+            f" gpustack_version: {old.version} to keep it, or remove it and set gpustack_data_volume to a new one to begin anew."
         )
     if how == "newer":
         return (
