@@ -105,8 +105,10 @@ EXAMPLES = r"""
       ssl_certfile: /etc/gpustack/tls/server.crt
       ssl_keyfile: /etc/gpustack/tls/server.key
     files:
-      - {path: /etc/gpustack/tls/server.crt, content: "{{ certificate }}"}
-      - {path: /etc/gpustack/tls/server.key, content: "{{ key }}"}
+      - path: /etc/gpustack/tls/server.crt
+        content: "{{ lookup('ansible.builtin.file', 'certs/server.crt') }}"
+      - path: /etc/gpustack/tls/server.key
+        content: "{{ vault_tls_key }}"
 """
 
 RETURN = r"""

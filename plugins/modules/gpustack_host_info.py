@@ -241,7 +241,7 @@ image:
       elements: str
 images:
   description: Each of O(images) by its name, with what is in RV(image).
-  returned: unless O(store_only) is set
+  returned: success
   type: dict
 data:
   description: The data O(data_volume), null when none was asked for.
