@@ -21,10 +21,11 @@ MIRRORS = [generation.node.work.mirror for generation in DEPLOYED if generation.
 
 def is_part(container: dict[str, Any]) -> bool:
     """Whether it is one of a model's containers, or a worker that makes them."""
-    return bool(_workload(container)) or is_worker(container)
+    return bool(workload(container)) or is_worker(container)
 
 
-def _workload(container: dict[str, Any]) -> str:
+def workload(container: dict[str, Any]) -> str:
+    """The model's instance whose container it is, empty for another's."""
     labels = docker_cli.labels_of(container)
     return next((labels[mirror.label] for mirror in MIRRORS if labels.get(mirror.label)), "")
 
@@ -41,8 +42,8 @@ def look(containers: Iterable[dict[str, Any]], ours: str, data: dict[str, Any] |
     parts: dict[str, list[dict[str, Any]]] = defaultdict(list)
     workers = []
     for container in containers:
-        if _workload(container):
-            parts[_workload(container)].append(container)
+        if workload(container):
+            parts[workload(container)].append(container)
         elif is_worker(container):
             workers.append(container)
     others = sorted(docker_cli.name_of(each) for each in workers if docker_cli.name_of(each) != ours)
