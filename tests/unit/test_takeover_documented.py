@@ -245,7 +245,8 @@ def test_what_is_kept_from_models_by_hand_is_said_by_a_list_that_has_it():
 
 def test_settings_that_do_nothing_any_more_are_not_asked_for():
     found = examined(worker(["--enable-hf-transfer"], ["GPUSTACK_FORCE_AUTH_LOCALHOST=true"]), desired("worker"), files=NAMED)
-    assert (found["problems"], [each["name"] for each in found["extras"]]) == ([], ["/data/models", "/var/run/docker.sock", "--privileged"])
+    assert found["problems"] == []
+    assert [each["name"] for each in found["extras"]] == ["--worker-ip", "/data/models", "/var/run/docker.sock", "--privileged"]
 
 
 @pytest.mark.parametrize(
@@ -389,3 +390,42 @@ def test_an_earlier_release_of_the_generation_is_upgraded_when_that_is_allowed()
 def test_a_version_that_is_not_deployed_is_no_way_round_the_generations(before, keep):
     found = examined(worker(), desired("worker", upgrade=True), files=NAMED, version=f"gpustack {before}")
     assert [sentence for sentence in found["problems"] if keep in sentence and f"runs GPUStack {before}" in sentence]
+
+
+def test_the_documented_compose_file_s_server_keeps_its_volume_and_leaves_its_project():
+    container = server(
+        publish=("80:80",),
+        NetworkMode="docker-compose_default",
+        mounts=[volume("docker-compose_gpustack-data", "/var/lib/gpustack")],
+    )
+    container["Config"]["Labels"] = {"com.docker.compose.project": "docker-compose", "com.docker.compose.service": "gpustack-server"}
+    assert examined(container, desired("server", works=False))["problems"] == [
+        "The container gpustack-server was made by hand with what the variables do not say: --network=docker-compose_default"
+        ' --publish=80:80. Give them up with gpustack_takeover_drop: ["--network"].',
+        "Users and workers reach the container gpustack-server on port 80; the collection would serve on port 8080. Set"
+        " gpustack_port: 80, or add '--port' to gpustack_takeover_drop and tell the users.",
+        "The data of the container gpustack-server is in docker-compose_gpustack-data; the collection would mount gpustack-data. Set"
+        " gpustack_data_volume: docker-compose_gpustack-data for this host.",
+    ]
+    wanted = desired("server", works=False, port=80, data_volume="docker-compose_gpustack-data", drop=["--network"])
+    found = examined(container, wanted)
+    assert found["problems"] == []
+    assert "It was made by docker compose (project docker-compose): do not run that project again." in found["notes"]
+
+
+def test_a_worker_with_its_settings_in_a_file_among_its_data_is_read_there():
+    container = worker(token=TOKEN)
+    container["Config"]["Cmd"] = ["--config-file=/var/lib/gpustack/config.yaml"]
+    container["Config"]["Env"] = [entry for entry in container["Config"]["Env"] if not entry.startswith("GPUSTACK_TOKEN=")]
+    text = f"server_url: {URL}\ntoken: {PAGE_TOKEN}\nworker_name: npu01\n"
+    found = examined(container, desired("worker", token=PAGE_TOKEN), files={"/var/lib/gpustack/config.yaml": text})
+    assert (found["problems"], found["role"], found["worker_name"], found["token_source"]) == ([], "worker", "npu01", "config")
+    found = examined(container, desired("worker"), files={"/var/lib/gpustack/config.yaml": text})
+    assert "has another token than the inventory's cluster" in found["problems"][0]
+    assert PAGE_TOKEN not in json.dumps(found)
+
+
+def test_npus_listed_by_hand_are_not_told_lost_by_a_container_that_has_all():
+    devices = [{"PathOnHost": path, "PathInContainer": path, "CgroupPermissions": "rwm"} for path in DEVICES]
+    found = examined(worker(Privileged=False, SecurityOpt=None, Devices=devices), desired("worker"), files=NAMED)
+    assert not [note for note in found["notes"] if "no longer gets" in note]
