@@ -6,10 +6,16 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import token
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover import old as old_container
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
 from ansible_collections.ascend.gpustack.plugins.modules import gpustack_takeover_info
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import _trusted
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.node import node_spec
+from test_node_spec import HOSTS, ROOT, STORE, variables_of
 from test_takeover_containers import HOST_CONFIG, ID, IMAGE_ID, Docker, bind, extra, volume
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -429,3 +435,49 @@ def test_npus_listed_by_hand_are_not_told_lost_by_a_container_that_has_all():
     devices = [{"PathOnHost": path, "PathInContainer": path, "CgroupPermissions": "rwm"} for path in DEVICES]
     found = examined(worker(Privileged=False, SecurityOpt=None, Devices=devices), desired("worker"), files=NAMED)
     assert not [note for note in found["notes"] if "no longer gets" in note]
+
+
+def rendered(role, groups, given, text):
+    variables = {**variables_of(role, groups, "1.45", STORE, {}), **given}
+    return Templar(loader=DataLoader(), variables=variables).template(_trusted(text))
+
+
+def test_the_role_compares_with_what_the_node_s_container_will_be():
+    (task, *_rest) = yaml.safe_load((ROOT / "roles/gpustack/tasks/takeover.yml").read_text())
+    asked = task["ascend.gpustack.gpustack_takeover_info"]
+    told = []
+    cases = (("worker", "worker", "2.3.0"), ("server", "server", "2.3.0"), ("server", "both", "2.3.0"), ("worker", "worker", "0.7.1"))
+    for role, groups, version in cases:
+        found = rendered(role, groups, {"gpustack_version": version, "gpustack_token": TOKEN}, asked)
+        told.append([found[name] for name in ("works", "privileged", "token", "has_token")])
+    assert [[str(each) for each in values] for values in told] == [
+        ["True", "True", TOKEN, "True"],
+        ["False", "False", TOKEN, "True"],
+        ["True", "True", TOKEN, "True"],
+        ["True", "False", TOKEN, "True"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("own", "of_server", "expected"),
+    [
+        ({}, {}, "gpustack"),
+        ({"gpustack_container_name": "gpustack-worker"}, {}, "gpustack"),
+        ({"gpustack_container_name": "gpustack-worker"}, {"gpustack_container_name": "gpustack-server"}, "gpustack-server"),
+        ({}, {"gpustack_container_name": "gpustack-server"}, "gpustack-server"),
+    ],
+)
+def test_a_worker_of_another_name_reads_the_token_in_the_server_s_container(own, of_server, expected):
+    hosts = {"atlas1": {**HOSTS["atlas1"], **of_server}, "atlas2": {**HOSTS["atlas2"], **own}}
+    for name in ("token", "stale"):
+        tasks = yaml.safe_load((ROOT / f"roles/gpustack/tasks/{name}.yml").read_text())
+        (asked,) = [each[key]["container"] for each in tasks for key in each if key.startswith("ascend.gpustack.gpustack_")]
+        assert rendered("worker", "worker", {"hostvars": hosts, **own}, asked) == expected
+
+
+def test_the_token_of_a_documented_server_is_read_from_its_environment():
+    container = server(["--enable-worker", "--tls-port", "8443", "--proxy-mode", "direct"])
+    docker = Host(container)
+    known = token.described(container)
+    settings = token.Settings(docker, known, known.generation.command_line)
+    assert token.find_token(docker, known, settings, "/var/lib/gpustack") == token.Token(TOKEN, "environment", False)
