@@ -282,6 +282,10 @@ models:
       description: Names of the containers of further GPUStack workers.
       type: list
       elements: str
+    nodes:
+      description: Names of further running containers that have GPUStack's data, workers that make containers not among them.
+      type: list
+      elements: str
     workloads:
       description: Instances of models.
       type: list

@@ -126,7 +126,7 @@ def test_hand_made_container_is_replaced_and_what_is_kept_is_said():
 
 def refusals(version="0.7.1", works=True, skip=(), **host) -> list[str]:
     expect = {"gpustack_version": version, "models_dir": "/data/models", "container": "gpustack", "worker": works, "skip": skip}
-    return node_refusals({"npu_holders": [], "models": {"workers": [], "workloads": []}, **HOST, **host}, expect, "atlas1")
+    return node_refusals({"npu_holders": [], "models": {"workers": [], "nodes": [], "workloads": []}, **HOST, **host}, expect, "atlas1")
 
 
 def test_npus_that_another_container_holds_are_not_given_to_gpustack_too():

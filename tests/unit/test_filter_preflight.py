@@ -30,7 +30,7 @@ HOST = {
     "docker": {"installed": True, "running": True, "server_version": "26.1.3", "error": None},
     "listeners": [],
     "npu_holders": [],
-    "models": {"workers": [], "workloads": []},
+    "models": {"workers": [], "nodes": [], "workloads": []},
     "clock": {"skew_s": 0.4},
     "store": {"answers": True, "exists": True, "root_fs": False, "source": "172.16.33.106:/data/models"},
     "data": {"name": "gpustack-data", "path": "/var/lib/docker/volumes/gpustack-data/_data", "on_store": False, "worker_uuid": None},
@@ -41,6 +41,7 @@ HOST = {
 EXPECT = {
     "cluster": "gpustack",
     "worker": True,
+    "server": False,
     "address": "172.16.33.106",
     "container": "gpustack",
     "models_dir": "/data/models",
@@ -150,12 +151,12 @@ def test_privileged_container_is_a_warning_and_one_with_npus_a_failure():
     assert told(changed(HOST, npu_holders=holders), worker=False) == []
 
 
-def running(*workloads: tuple[str, bool, list[int]], workers: tuple[str, ...] = (), **changes: object) -> dict:
+def running(*workloads: tuple[str, bool, list[int]], workers: tuple[str, ...] = (), nodes: tuple[str, ...] = (), **changes: object) -> dict:
     found = [
         {"name": name, "containers": [f"{name}-pause", f"{name}-run-0"], "running": True, "ours": ours, "npus": npus, **changes}
         for name, ours, npus in workloads
     ]
-    return changed(HOST, models={"workers": list(workers), "workloads": found})
+    return changed(HOST, models={"workers": list(workers), "nodes": list(nodes), "workloads": found})
 
 
 def test_models_of_this_cluster_are_no_strangers_to_it_and_are_to_a_swarm():
@@ -183,6 +184,36 @@ def test_no_worker_is_started_where_it_would_remove_anothers_models():
     )
     assert len(refused) == 3 and refused[1].endswith("where that is gone, run: docker rm -f theirs-pause theirs-run-0")
     assert told(host, skip=["models"]) == told(running(("theirs", False, [4]), running=False)) == []
+
+
+def test_a_gpustack_of_another_name_is_met_before_a_second_one_gets_its_data():
+    host = running(nodes=("gpustack-server",))
+    text = "the container gpustack-server has GPUStack's data, and runs; expected gpustack alone to be GPUStack on a host"
+    assert told(host) == told(host, worker=False) == [("models", "fail", text)]
+    expect = {"gpustack_version": "2.3.0", "models_dir": "/data/models", "container": "gpustack", "worker": False, "skip": []}
+    assert node_refusals(host, expect, "atlas1") == [
+        f"atlas1: {text}. Stop it, or set gpustack_container_name: gpustack-server for this host to take it over."
+    ]
+    # A Swarm is told of what holds its NPUs.
+    holders = [{"container": "gpustack-server", "npus": [1], "via": "devices"}]
+    assert told(changed(host, npu_holders=holders)) == [("models", "fail", text)]
+    found = told(changed(host, npu_holders=holders), cluster="swarm", gpustack_version="")
+    assert [each[0] for each in found] == ["npu_holders"]
+
+
+def test_a_worker_beside_the_server_hands_its_record_over():
+    host = changed(running(workers=("gpustack-worker",)), container={**MADE, "name": "gpustack-server", "managed": False})
+    expect = {"gpustack_version": "2.3.0", "models_dir": "/data/models", "container": "gpustack-server", "worker": True, "skip": []}
+    (refused,) = node_refusals(host, {**expect, "server": True}, "atlas1")
+    assert refused == (
+        "atlas1: the container gpustack-worker is another worker of GPUStack; expected gpustack-server alone: each removes the containers "
+        "of the other's models. Remove it; so that gpustack-server is that worker then, with its name and record, by: docker stop "
+        "gpustack-worker && docker cp gpustack-worker:/var/lib/gpustack/worker_uuid - | docker cp - gpustack-server:/var/lib/gpustack && "
+        "docker cp gpustack-worker:/var/lib/gpustack/worker_name - | docker cp - gpustack-server:/var/lib/gpustack && docker rm "
+        "gpustack-worker"
+    )
+    (refused,) = node_refusals(host, {**expect, "server": False}, "atlas1")
+    assert refused.endswith("Remove it, or set gpustack_container_name: gpustack-worker for this host to take it over.")
 
 
 def test_worker_of_gpustack_is_no_guest_on_the_hosts_of_a_swarm():

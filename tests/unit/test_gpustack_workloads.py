@@ -52,6 +52,7 @@ def ours(*containers: Any, **given: Any) -> list[bool]:
 def test_an_instance_is_told_with_its_containers_and_npus():
     assert look(model()) == {
         "workers": [],
+        "nodes": [],
         "workloads": [
             {
                 "name": "tiny-050qc",
@@ -62,7 +63,7 @@ def test_an_instance_is_told_with_its_containers_and_npus():
             }
         ],
     }
-    assert look() == {"workers": [], "workloads": []}
+    assert look() == {"workers": [], "nodes": [], "workloads": []}
 
 
 def test_models_of_this_node_are_known_by_its_mark_and_by_its_data():
@@ -102,3 +103,12 @@ def test_another_worker_is_known_by_dockers_socket_and_what_the_image_brings():
 def test_a_models_containers_and_workers_are_no_strangers_that_hold_npus():
     assert all(workloads.is_part(each) for each in [*model(), worker("gpustack-worker")])
     assert not any(workloads.is_part(each) for each in (worker("portainer", "TZ=UTC"), worker("gpustack", mounts=[])))
+
+
+def test_a_server_of_another_name_is_seen_and_a_models_container_is_never_taken_for_one():
+    mount = {"Type": "volume", "Name": "gpustack-data", "Source": DATA["path"], "Destination": "/var/lib/gpustack"}
+    server = worker("gpustack-server", "PATH=/usr/bin", mounts=[mount])
+    assert look(server, model(mounts=[mount]))["nodes"] == ["gpustack-server"]
+    assert look(worker("gpustack-old", "PATH=/usr/bin", mounts=[mount], running=False))["nodes"] == []
+    assert look(worker("gpustack", "PATH=/usr/bin", mounts=[mount]))["nodes"] == []
+    assert look(worker("gpustack-worker", mounts=[SOCKET, mount])) == {"workers": ["gpustack-worker"], "nodes": [], "workloads": []}

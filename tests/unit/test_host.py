@@ -480,7 +480,7 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
         },
         "container": None,
         "npu_holders": [],
-        "models": {"workers": [], "workloads": []},
+        "models": {"workers": [], "nodes": [], "workloads": []},
         "listeners": [],
         "docker_chain": {"managed": True, "present": None, "running_containers": None},
         "image": {"name": "gpustack/gpustack:v0.7.1-npu", "present": None, "id": None, "repo_digests": []},

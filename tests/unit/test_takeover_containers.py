@@ -584,7 +584,8 @@ def test_a_newer_version_is_refused_whatever_is_allowed():
     found = examined(described(SERVER), desired(upgrade=True), version="v2.0.1 (abcdef0)")
     assert (found["version"], found["version_relation"]) == ("2.0.1", "newer")
     assert found["problems"] == [
-        "The container gpustack runs GPUStack 2.0.1, newer than 0.7.1: its data does not go back. Set gpustack_version: 2.0.1 to keep it."
+        "The container gpustack runs GPUStack 2.0.1, whose data 0.7.1 does not take. Set gpustack_version: 2.3.0 to keep it, or remove it "
+        "and set gpustack_data_volume to a new one to begin anew."
     ]
 
 

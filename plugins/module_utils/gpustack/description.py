@@ -17,7 +17,8 @@ class CommandLine:
     values, and those of file_only are known to the configuration file alone; numbers: those whose value is one. short: one letter to a
     setting; environment: variables that are not named GPUSTACK_<setting>. own: settings for which this collection has variables; idle:
     those that do nothing here, which other generations have or this one has no longer, with the one that is meant, empty where there is
-    none; of_server: those of a server that a worker has another one for; since: the first version of those that came later."""
+    none; of_server: those of a server that a worker has another one for; since: the first version of those that came later; usual:
+    settings that, where they are not given, are what others are."""
 
     switches: frozenset[str]
     repeatable: frozenset[str]
@@ -30,6 +31,7 @@ class CommandLine:
     idle: Mapping[str, str] = field(default_factory=dict)
     of_server: Mapping[str, str] = field(default_factory=dict)
     since: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    usual: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def settings(self) -> frozenset[str]:
@@ -165,8 +167,9 @@ class Node:
 class Data:
     """What a node keeps. directory: in its container; token and password: the files in it in which GPUStack writes down those that it
     made; cluster: files that tell that there is a cluster in it; given_token: whether a cluster is made with the token that is given when
-    GPUStack starts for the first time, and has that for ever, where others are made without, and take what is given later; own and
-    own_cache: everything that GPUStack and its tools put into the data directory and into the cache by themselves."""
+    GPUStack starts for the first time, and has that for ever, where others are made without, and take what is given later; page_token:
+    of those that GPUStack makes for a cluster that is made on its page; own and own_cache: everything that GPUStack and its tools put into
+    the data directory and into the cache by themselves; downloads: what of the cache is models."""
 
     directory: str
     token: str
@@ -176,6 +179,8 @@ class Data:
     given_token: bool
     own: tuple[str, ...]
     own_cache: tuple[str, ...]
+    downloads: tuple[str, ...] = ()
+    page_token: str = ""
 
 
 @dataclass(frozen=True)

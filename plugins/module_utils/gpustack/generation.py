@@ -64,8 +64,18 @@ def assumed(version: Any) -> Generation:
 
 
 def apart(before: Any, wanted: Any) -> bool:
-    """Whether two versions are of generations that do not take each other's data; not where one of them is none that is deployed."""
-    return not refusal(before) and not refusal(wanted) and of(before) is not of(wanted)
+    """Whether two versions are of generations that do not take each other's data; of those that are not deployed by their major number."""
+    keys = [version_key(before), version_key(wanted)]
+    return None not in keys and speaking(str(before)) is not speaking(str(wanted))
+
+
+def lasting(version: Any) -> str:
+    """The version to run where the data of a version are to be kept: that one, or a later one of its generation that is deployed. Empty
+    where there is none."""
+    found = speaking(str(version))
+    if not refusal(version):
+        return str(version)
+    return found.release if found and relation(version, found.release) == "older" else ""
 
 
 def marks(generation: Generation) -> set[str]:

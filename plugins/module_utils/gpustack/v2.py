@@ -82,6 +82,8 @@ COMMAND_LINE = CommandLine(
         ),
         (2, 3),
     ),
+    # gpustack/worker/collector.py
+    usual={"advertise_address": "worker_ip"},
 )
 
 # Those of the image's services are gpustack/utils/s6_services.py's, and which of them answer at every address the image's scripts say:
@@ -184,6 +186,9 @@ DATA = Data(
         *("worker_name", "worker_token", "worker_uuid"),
     ),
     own_cache=("huggingface", "model_scope", "vox-box", "gguf-parser", "repo-skeleton"),
+    downloads=("huggingface", "model_scope"),
+    # gpustack/routes/clusters.py; a server ends at once where another cluster of its own has that token.
+    page_token="gpustack_",
 )
 
 # The cluster token may not read users. A worker's states are WorkerStateEnum's (gpustack/schemas/workers.py).

@@ -21,10 +21,11 @@ MIRRORS = [generation.node.work.mirror for generation in DEPLOYED if generation.
 
 def is_part(container: dict[str, Any]) -> bool:
     """Whether it is one of a model's containers, or a worker that makes them."""
-    return bool(_workload(container)) or is_worker(container)
+    return bool(workload(container)) or is_worker(container)
 
 
-def _workload(container: dict[str, Any]) -> str:
+def workload(container: dict[str, Any]) -> str:
+    """The model's instance whose container it is, empty for another's."""
     labels = docker_cli.labels_of(container)
     return next((labels[mirror.label] for mirror in MIRRORS if labels.get(mirror.label)), "")
 
@@ -36,20 +37,28 @@ def is_worker(container: dict[str, Any]) -> bool:
     return bool(sockets) and any(name in names for mirror in MIRRORS for name in (mirror.name, mirror.kept_volumes))
 
 
+def _is_node(container: dict[str, Any]) -> bool:
+    """Whether it has GPUStack's data where GPUStack looks for them."""
+    targets = {generation.data.directory for generation in DEPLOYED}
+    return any(mount.get("Destination") in targets for mount in container.get("Mounts") or [])
+
+
 def look(containers: Iterable[dict[str, Any]], ours: str, data: dict[str, Any] | None) -> dict[str, Any]:
     """What gpustack_host_info returns as models. ours: the name of the node's container; data: what it returns as such."""
     parts: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    workers = []
+    workers, nodes = [], []
     for container in containers:
-        if _workload(container):
-            parts[_workload(container)].append(container)
+        if workload(container):
+            parts[workload(container)].append(container)
         elif is_worker(container):
             workers.append(container)
+        elif _is_node(container) and docker_cli.is_running(container) and docker_cli.name_of(container) != ours:
+            nodes.append(docker_cli.name_of(container))
     others = sorted(docker_cli.name_of(each) for each in workers if docker_cli.name_of(each) != ours)
     # Models of nobody else could run beside it for long.
     alone = not others and any(docker_cli.is_running(each) for each in workers)
     found = [_described(name, parts[name], data or {}, alone) for name in sorted(parts)]
-    return {"workers": others, "workloads": found}
+    return {"workers": others, "nodes": sorted(nodes), "workloads": found}
 
 
 def _described(name: str, containers: list[dict[str, Any]], data: dict[str, Any], alone: bool) -> dict[str, Any]:

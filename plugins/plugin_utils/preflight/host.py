@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.data import IDENTITY
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import engines, version
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import npu as npu_checks
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.connections import unexamined
@@ -30,8 +31,17 @@ def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
 
 def node_refusals(host: dict, expect: dict, name: str) -> list[str]:
     """Sentences, one for each reason why this host cannot run the container; none when it can. The same checks as preflight's, of what
-    came to the host since, or in a playbook that runs alone. expect: `container`, `models_dir`, `gpustack_version`, `worker`, `skip`."""
-    whole = {"cluster": "gpustack", "node": True, "store_type": "external", "cache_dir": "", "version_asked": True, **expect}
+    came to the host since, or in a playbook that runs alone. expect: `container`, `models_dir`, `gpustack_version`, `worker`, `server`,
+    `skip`."""
+    whole = {
+        "cluster": "gpustack",
+        "node": True,
+        "server": False,
+        "store_type": "external",
+        "cache_dir": "",
+        "version_asked": True,
+        **expect,
+    }
     found = _unexamined(host, expect["skip"])
     if not found:
         found = [item for check in (_docker, _version, _store, _data, _npu_holders, _models) for item in check(host, whole)]
@@ -171,6 +181,9 @@ def _npu_holders(host: dict, expect: dict) -> list[Finding]:
     found = []
     for holder in host["npu_holders"]:
         name = holder["container"]
+        # Of these the check of models tells.
+        if expect["cluster"] == "gpustack" and name in host["models"]["nodes"]:
+            continue
         if holder["via"] == "privileged":
             text = f"the privileged container {name} can open every NPU; expected {USERS[expect['cluster']]} alone to use them"
             found.append(Finding("npu_holders", "warn", text, "Let it be if it only watches."))
@@ -181,13 +194,16 @@ def _npu_holders(host: dict, expect: dict) -> list[Finding]:
     return found or [Finding("npu_holders", "pass")]
 
 
-@CHECKS.add(models="another GPUStack's worker, and models that one runs there")
+@CHECKS.add(models="another GPUStack, and models that one runs there")
 def _models(host: dict, expect: dict) -> list[Finding]:
-    """Workers and models that are not this cluster's; to a Swarm those of every GPUStack are strangers."""
-    if not expect["worker"]:
-        return []
+    """Workers, servers and models that are not this cluster's; to a Swarm those of every GPUStack are strangers."""
     swarm = expect["cluster"] == "swarm"
-    found = [_worker_beside(name, expect["container"], swarm) for name in host["models"]["workers"]]
+    found = [_node_beside(name, expect["container"]) for name in host["models"]["nodes"] if expect["node"] and not swarm]
+    if not expect["worker"]:
+        return found
+    for name in host["models"]["workers"]:
+        handed = bool(expect["server"] and host["container"])
+        found.append(_worker_beside(name, expect, handed) if not swarm else _worker_among_swarm(name))
     for each in host["models"]["workloads"]:
         if each["running"] and (swarm or not each["ours"]):
             held = f" on NPU {', '.join(map(str, each['npus']))}" if each["npus"] else ""
@@ -197,14 +213,29 @@ def _models(host: dict, expect: dict) -> list[Finding]:
     return found or [Finding("models", "pass")]
 
 
-def _worker_beside(name: str, container: str, swarm: bool) -> Finding:
-    if swarm:
-        text = f"the container {name} is a worker of GPUStack, whose models take the NPUs; expected {USERS['swarm']} alone to use them"
-        return Finding("models", "fail", text, "Remove it, what this collection made by its playbook reset.")
+def _worker_among_swarm(name: str) -> Finding:
+    text = f"the container {name} is a worker of GPUStack, whose models take the NPUs; expected {USERS['swarm']} alone to use them"
+    return Finding("models", "fail", text, "Remove it, what this collection made by its playbook reset.")
+
+
+def _node_beside(name: str, container: str) -> Finding:
+    text = f"the container {name} has GPUStack's data, and runs; expected {container} alone to be GPUStack on a host"
+    return Finding("models", "fail", text, f"Stop it, or set gpustack_container_name: {name} for this host to take it over.")
+
+
+def _worker_beside(name: str, expect: dict, handed: bool) -> Finding:
+    """handed: whether the container that is there is to be that worker, and may be given what GPUStack knows it by."""
+    container = expect["container"]
     text = (
         f"the container {name} is another worker of GPUStack; expected {container} alone: each removes the containers of the other's models"
     )
-    return Finding("models", "fail", text, f"Remove it, or set gpustack_container_name: {name} for this host to take it over.")
+    if not handed:
+        return Finding("models", "fail", text, f"Remove it, or set gpustack_container_name: {name} for this host to take it over.")
+    place = generation.assumed(expect["gpustack_version"]).data.directory
+    copies = [f"docker cp {name}:{place}/{file} - | docker cp - {container}:{place}" for file in IDENTITY]
+    command = " && ".join([f"docker stop {name}", *copies, f"docker rm {name}"])
+    remedy = f"Remove it; so that {container} is that worker then, with its name and record, by:\n  {command}"
+    return Finding("models", "fail", text, remedy)
 
 
 @CHECKS.add(clock="the clock against the controller's")
