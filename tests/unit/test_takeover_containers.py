@@ -627,6 +627,15 @@ def test_a_server_without_a_worker_has_no_worker_name():
     assert (found["worker_name"], found["problems"]) == (None, [])
 
 
+def test_the_guide_s_server_does_not_lose_its_worker_because_a_group_is_forgotten():
+    wanted = {"works": False, "config": {**desired().config, "disable_worker": True}}
+    assert examined(described(SERVER), desired(**wanted))["problems"] == [
+        "The container gpustack is the worker atlas1 too, which models may name; the inventory wants no worker on this host. Put it into"
+        " the group gpustack_worker too, or add '--worker-name' to gpustack_takeover_drop."
+    ]
+    assert examined(described(SERVER), desired(**wanted, drop=frozenset({"--worker-name"})))["problems"] == []
+
+
 def test_a_worker_that_never_joined_has_no_name_and_one_that_cannot_be_read_is_a_problem():
     class Silent(Docker):
         def _file(self, argv):

@@ -442,9 +442,28 @@ def rendered(role, groups, given, text):
     return Templar(loader=DataLoader(), variables=variables).template(_trusted(text))
 
 
+TAKEOVER = yaml.safe_load((ROOT / "roles/gpustack/tasks/takeover.yml").read_text())
+MODULE = "ascend.gpustack.gpustack_takeover_info"
+
+
+@pytest.mark.parametrize(
+    ("role", "given", "expected"),
+    [
+        ("worker", {"gpustack_version": "2.3.0"}, True),
+        ("worker", {"gpustack_version": "2.3.0", "gpustack_token": TOKEN}, False),
+        ("worker", {"gpustack_version": "0.7.1"}, False),
+        ("server", {"gpustack_version": "2.3.0"}, False),
+    ],
+)
+def test_preflight_knows_the_cluster_s_token_before_it_judges_a_worker_s(role, given, expected):
+    first, second = TAKEOVER[:2]
+    assert (first["ansible.builtin.include_tasks"], MODULE in second) == ("token.yml", True)
+    conditions = [rendered(role, role, given, f"{{{{ {condition} }}}}") for condition in first["when"]]
+    assert all(str(condition) == "True" for condition in conditions) is expected
+
+
 def test_the_role_compares_with_what_the_node_s_container_will_be():
-    (task, *_rest) = yaml.safe_load((ROOT / "roles/gpustack/tasks/takeover.yml").read_text())
-    asked = task["ascend.gpustack.gpustack_takeover_info"]
+    asked = next(task[MODULE] for task in TAKEOVER if MODULE in task)
     told = []
     cases = (("worker", "worker", "2.3.0"), ("server", "server", "2.3.0"), ("server", "both", "2.3.0"), ("worker", "worker", "0.7.1"))
     for role, groups, version in cases:
