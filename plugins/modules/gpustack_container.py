@@ -209,6 +209,7 @@ def main() -> None:
             "explain": {"type": "bool", "default": False},
             "known": {"type": "dict", "default": {}},
         },
+        supports_check_mode=True,
     )
     module.exit_json(changed=False, **gather(module.params, run, time.monotonic, time.sleep))
 
