@@ -60,6 +60,7 @@ def _sentences(kind: str, why: str, node: dict) -> str:
         "memory": f"the container {container} needs more memory than it may have ({why}); expected it to fit. Raise memory in "
         "gpustack_container_options, or free some on the host.",
         "ended": f"the container {container} does not stay up: {why}; expected it to run.",
+        "stopped": f"the container {container} was stopped ({why}); expected it to run. Run there: docker start {container}",
         "gone": f"the container {container} is gone ({why}); expected it to run. Someone else removed it; run this again.",
         "paused": f"the container {container} is paused; expected it to run. Run there: docker unpause {container}",
     }

@@ -65,6 +65,7 @@ def test_refusal_of_docker_is_named_and_is_no_question_of_time(message, words):
         ("store", "Run the playbook storage"),
         ("memory", "Raise memory in gpustack_container_options"),
         ("paused", "docker unpause gpustack"),
+        ("stopped", "docker start gpustack"),
         ("gone", "Someone else removed it"),
         ("ended", "does not stay up"),
         ("engine", "journalctl -u docker"),
