@@ -83,8 +83,8 @@ progress:
   sample: running, starting
 kind:
   description:
-    - Why it is not healthy; V(setting), V(database), V(disk), V(port), V(token), V(server), V(store), V(memory), V(stopped), V(ended),
-      V(engine), V(gone), V(paused) or V(time).
+    - Why it is not healthy; V(setting), V(database), V(disk), V(port), V(token), V(server), V(trust), V(store), V(memory), V(stopped),
+      V(ended), V(engine), V(gone), V(paused) or V(time).
   returned: when it is not healthy
   type: str
 detail:

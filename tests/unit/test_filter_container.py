@@ -62,6 +62,7 @@ def test_refusal_of_docker_is_named_and_is_no_question_of_time(message, words):
         ("setting", "Correct gpustack_server_config."),
         ("token", "Run the playbook workers"),
         ("server", "with the playbook firewall"),
+        ("trust", "Set gpustack_tls_ca to the certificate of who signed it."),
         ("store", "Run the playbook storage"),
         ("memory", "Raise memory in gpustack_container_options"),
         ("paused", "docker unpause gpustack"),

@@ -53,6 +53,11 @@ LOGS_V2 = [
     ),
     ("token", "Exception: Config error: Token is required when running as worker", "Token is required when running as worker"),
     ("setting", 'Exception: Config error: CA certificate file "/x" does not exist.', 'CA certificate file "/x" does not exist.'),
+    (
+        "trust",
+        "ERROR - Failed to register worker: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get issuer",
+        "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get issuer",
+    ),
     ("server", "ERROR - Failed to register worker: All connection attempts failed", "All connection attempts failed"),
     (
         "database",

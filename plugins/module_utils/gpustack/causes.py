@@ -13,7 +13,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generatio
 
 @dataclass(frozen=True)
 class Cause:
-    """kind: setting, database, disk, port, token, server, store,
+    """kind: setting, database, disk, port, token, server, trust, store,
     memory, stopped, ended, or time, which is none that is known. detail in its own words."""
 
     kind: str
