@@ -55,11 +55,14 @@ def _sentences(kind: str, why: str, node: dict) -> str:
         "there; if gpustack_token is set, correct or remove it.",
         "server": f"the server does not answer {container} ({why}); expected it to. See that GPUStack runs on the server, with the "
         "playbook server, and that its port is open to this host, with the playbook firewall.",
+        "trust": f"{container} does not accept the server's certificate ({why}); expected one for the server's address, signed by someone "
+        "whom this host trusts. Set gpustack_tls_ca to the certificate of who signed it.",
         "store": f"the container {container} waits for the model store ({why}); expected it mounted. Run the playbook storage; "
         "GPUStack then starts by itself.",
         "memory": f"the container {container} needs more memory than it may have ({why}); expected it to fit. Raise memory in "
         "gpustack_container_options, or free some on the host.",
         "ended": f"the container {container} does not stay up: {why}; expected it to run.",
+        "stopped": f"the container {container} was stopped ({why}); expected it to run. Run there: docker start {container}",
         "gone": f"the container {container} is gone ({why}); expected it to run. Someone else removed it; run this again.",
         "paused": f"the container {container} is paused; expected it to run. Run there: docker unpause {container}",
     }

@@ -58,7 +58,7 @@ def host_reset(host: dict, directories: list[dict], settings: dict) -> dict:
     volume = volume_goes(host, settings)
     if volume:
         goes.append(f"the volume {host['data']['name']}")
-    stays += _volume_stays(host, settings) + _image(host, settings) + _firewall(host, settings) + _store(host, settings)
+    stays += _volume_stays(host, settings) + _images(host) + _firewall(host, settings) + _store(host, settings)
     models = [name for each in gone for name in each["containers"]]
     return {"goes": goes, "stays": [list(thing) for thing in stays], "volume": volume, "models": models, "refusal": ""}
 
@@ -83,9 +83,10 @@ def _volume_stays(host: dict, settings: dict) -> list[Thing]:
     return [(f"the volume {data['name']}{why}", f"docker volume rm {data['name']}")]
 
 
-def _image(host: dict, settings: dict) -> list[Thing]:
-    image = settings["image"]
-    return [(f"the image {image}", f"docker image rm {image}")] if (host["image"] or {}).get("present") else []
+def _images(host: dict) -> list[Thing]:
+    """Of all that the node needed: those with engines are by far the largest of what stays."""
+    there = [image["name"] for image in (host["image"], *host["images"].values()) if image and image["present"]]
+    return [(f"the image {name}", f"docker image rm {name}") for name in there]
 
 
 def _firewall(host: dict, settings: dict) -> list[Thing]:

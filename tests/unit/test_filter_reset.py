@@ -17,7 +17,6 @@ SETTINGS = {
     "container": "gpustack",
     "reset_data": True,
     "confirmed": False,
-    "image": "gpustack/gpustack:v0.7.1-npu",
     "firewall": "configure",
     "models_dir": "/data/models",
     "store_type": "nfs",
@@ -30,7 +29,8 @@ HOST = {
     "docker": {"installed": True, "running": True, "error": None},
     "container": {"name": "gpustack", "status": "running", "managed": True},
     "data": {"name": "gpustack-data", "exists": True, "managed": True},
-    "image": {"present": True},
+    "image": {"name": "gpustack/gpustack:v0.7.1-npu", "present": True},
+    "images": {},
     "firewalld": {"installed": True, "running": True},
     "store": {"is_mount": True},
     "models": {"workers": [], "workloads": []},
@@ -48,6 +48,13 @@ def of_host(directories: list[dict] | None = None, settings: dict | None = None,
 def report(hosts: dict[str, dict | None], **settings: Any) -> dict:
     plans = {host: {"gpustack_reset_plan": found} if found else {} for host, found in hosts.items()}
     return reset.reset_report(list(hosts), plans, {**SETTINGS, **settings})
+
+
+def test_images_with_engines_are_not_left_behind_unsaid():
+    runner, absent = "gpustack/runner:cann8.5-910b-vllm0.18.0", "gpustack/runtime:pause"
+    images = {runner: {"name": runner, "present": True}, absent: {"name": absent, "present": False}}
+    stays = [thing for thing in of_host(images=images)["stays"] if "image" in thing[0]]
+    assert stays[1:] == [[f"the image {runner}", f"docker image rm {runner}"]] and len(stays) == 2
 
 
 def test_all_hosts_are_told_together_with_the_command_that_goes_on():

@@ -53,6 +53,11 @@ LOGS_V2 = [
     ),
     ("token", "Exception: Config error: Token is required when running as worker", "Token is required when running as worker"),
     ("setting", 'Exception: Config error: CA certificate file "/x" does not exist.', 'CA certificate file "/x" does not exist.'),
+    (
+        "trust",
+        "ERROR - Failed to register worker: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get issuer",
+        "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get issuer",
+    ),
     ("server", "ERROR - Failed to register worker: All connection attempts failed", "All connection attempts failed"),
     (
         "database",
@@ -80,6 +85,8 @@ def test_end_without_a_known_cause_is_told_by_its_exit_code():
     events = [{"Action": "oom"}, {"Action": "die", "Actor": {"Attributes": {"exitCode": "137"}}}]
     assert gpustack_causes.find("", gpustack_causes.ends("\n".join(map(json.dumps, events))), False).kind == "memory"
     assert gpustack_causes.last_line("a\nx - ERROR - b\nc\n") == "x - ERROR - b"
+    assert gpustack_causes.last_line("ERROR:    Traceback (most recent call last):\n  File x\nOSError: y\n") == "OSError: y"
+    assert gpustack_causes.last_line("ERROR:    Traceback (most recent call last):\n  File x\nINFO - over\n") == "INFO - over"
 
 
 class Docker:
@@ -152,6 +159,17 @@ def test_wait_ends_early_when_the_container_ends_again_and_again():
 def test_wait_ends_at_once_when_nothing_more_can_be_expected(last, kind):
     docker = Docker(state(), last)
     assert (docker.wait(300)["kind"], docker.looks) == (kind, 2)
+
+
+@pytest.mark.parametrize(
+    "policy, kind",
+    [("unless-stopped", "stopped"), ("always", "stopped"), ("no", "ended")],
+)
+def test_container_that_someone_stopped_is_told_from_one_that_ends(policy, kind):
+    stopped = {**state("exited", ExitCode=0, FinishedAt="2026-11-27T18:24:22.8Z"), "HostConfig": {"RestartPolicy": {"Name": policy}}}
+    found = Docker(stopped, log="ERROR:    Traceback (most recent call last):").wait(0, explain=True, since="3m", restarts=0)
+    assert found["kind"] == kind
+    assert kind == "ended" or found["detail"] == "since 2026-11-27T18:24:22, exit code 0"
 
 
 def test_healthy_container_is_asked_too_where_its_worker_is_not_ready():

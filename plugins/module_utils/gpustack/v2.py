@@ -249,6 +249,7 @@ LOG_SIGNS = (
     ("disk", r"(?P<detail>No space left on device|Disk quota exceeded)"),
     ("port", r"(?P<detail>Port \d+ required for service '[^']*' is not available)"),
     ("token", r"Failed to register worker: (?P<detail>.*Invalid authentication credentials.*)"),
+    ("trust", r"(?:Failed to register worker|Error serving worker APIs): (?P<detail>\[SSL: CERTIFICATE_VERIFY_FAILED\][^\n]*)"),
     (
         "server",
         r"(?:Failed to register worker|Server version check failed|Error serving worker APIs): "
