@@ -133,7 +133,7 @@ def api(atlas, token):
 @pytest.fixture
 def workers(api):
     """A function that returns GPUStack's workers by name, once it reaches each of them."""
-    return lambda: reached(lambda: api("workers?perPage=100")["items"])
+    return lambda: reached(lambda: {worker["name"]: worker for worker in api("workers?perPage=100")["items"]})
 
 
 def inspect(host, container: str = "gpustack") -> dict:
@@ -141,17 +141,17 @@ def inspect(host, container: str = "gpustack") -> dict:
 
 
 def reached(ask) -> dict[str, dict]:
-    """Workers by name, once GPUStack takes none for unreachable. ask: a function that returns them.
+    """Workers by name, once GPUStack takes none for unreachable. ask: a function that returns them by name.
 
     GPUStack asks a worker for its health every 15 s, and one that does not answer again for 10 s; so one that was just started may be
     taken for unreachable once more although it is ready.
     """
 
-    def reachable() -> list[dict]:
+    def reachable() -> dict[str, dict]:
         found = ask()
-        return [] if any(worker["state"] == "unreachable" for worker in found) else found
+        return {} if any(worker["state"] == "unreachable" for worker in found.values()) else found
 
-    return {worker["name"]: worker for worker in wait_until("GPUStack reaches every worker", reachable, pause=1)}
+    return wait_until("GPUStack reaches every worker", reachable, pause=1)
 
 
 def wait_until(what: str, condition, seconds: float = 900, pause: float = 0.2):

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs the container by community.docker's module, and calls the module of this name until it is healthy or has a reason not to be.
 
-In check mode it is that module's word alone on what would change."""
+In check mode it is that module's word alone on what would change.
+"""
 
 from __future__ import annotations
 

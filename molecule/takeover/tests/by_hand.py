@@ -69,7 +69,7 @@ def both(host: Any, token: str) -> dict[str, dict]:
 
 
 def reached_workers(host: Any, token: str) -> dict[str, dict]:
-    return reached(lambda: list(workers(host, token).values()))
+    return reached(lambda: workers(host, token))
 
 
 def identities(found: dict[str, dict]) -> set[tuple]:
