@@ -126,7 +126,7 @@ gateway: venv ## the gateway's settings in the real HAProxy, before stand-ins of
 	@tests/gateway/run
 
 .PHONY: docs
-docs: venv ## the documentation site, in the cache; a link that leads nowhere fails
+docs: venv ## the documentation as a site in each language, and a zip of both, in the cache; a link that leads nowhere fails
 	@python docs/build.py $(CACHE)/docs
 
 .PHONY: galaxy

@@ -15,9 +15,10 @@ FASTFETCH_VERSION = "2.25.0.1"
 
 def main(source: pathlib.Path) -> None:
     target = pathlib.Path(gpustack.__file__).parent / "third_party" / "bin"
-    llama_box = tools_manager.BUILTIN_LLAMA_BOX_VERSION
+    # GPUStack 2 has none.
+    llama_box = getattr(tools_manager, "BUILTIN_LLAMA_BOX_VERSION", None)
     # The name of the folder depends on the device found: with NPUs, and in a server without.
-    boxes = [f"llama-box-{llama_box}-linux-amd64{device}" for device in ("-npu", "")]
+    boxes = [f"llama-box-{llama_box}-linux-amd64{device}" for device in ("-npu", "")] if llama_box else []
     files = {f"llama-box/{box}/llama-box": "llama-box" for box in boxes}
     files |= {"gguf-parser/gguf-parser": "gguf-parser", "fastfetch/fastfetch": "fastfetch"}
     for path, name in files.items():

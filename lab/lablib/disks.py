@@ -64,6 +64,7 @@ def build(lab: Lab, numbers: list[int]) -> Parts:
         images.remove_leftovers(lab.cache)
         trees = {persona: images.tree(dataclasses.replace(lab, persona=persona)) for persona in missing}
         kernel(lab, parts.kernel)
+        images.dcmi(lab)
     for persona, tree in trees.items():
         root_disk(lab, persona, tree, parts)
     if not parts.seed.exists():
@@ -84,7 +85,7 @@ def root_disk(lab: Lab, persona: str, tree: pathlib.Path, parts: Parts) -> None:
     target = parts.roots[persona]
     with shell.stage(f"make the {persona} disk"), partial(target) as path:
         work = target.with_name(f"tree{PARTIAL}")
-        words = (tree, parts.kernel, ssh.public_key(lab), work, path)
+        words = (tree, parts.kernel, images.dcmi_path(lab), ssh.public_key(lab), work, path)
         images.alone(str(RECIPE / "disk"), *map(str, words), log=lab.cache / "build-disk.log")
 
 

@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import shlex
 import shutil
 import ssl
 import subprocess
@@ -20,7 +21,10 @@ import subprocess
 from lablib import engine, shell
 from lablib.settings import LABEL, PERSONAS, SOURCE, Lab
 
-GPUSTACK_VERSIONS = ("0.7.1", "0.7.0")
+GPUSTACK_VERSIONS = ("0.7.1", "0.7.0", "2.3.0", "2.2.3")
+RECIPES = ("gpustack", "runner", "vllm")
+# By these standards it asks for no function that only this machine's C library has.
+COMPILER = ("gcc", "-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-O2")
 # A shell, as the image of that name has one; and its users.
 HAPROXY = (
     "--variant=extract",
@@ -138,11 +142,28 @@ def host_image(lab: Lab) -> str:
             shell.docker("import", "--change", f"LABEL {LABEL}={lab.name}", str(archive), base)
     container = f"{lab.name}-host-build"
     shell.docker("rm", "--force", container)
-    options = ("--name", container, "--label", lab.label, "--network=none", f"--volume={SOURCE / 'npu'}:/mnt:ro")
-    shell.docker("run", *options, base, "sh", "/mnt/install.sh", "/")
+    options = ("--name", container, "--label", lab.label, "--network=none", f"--volume={SOURCE}:/mnt:ro")
+    setup = "sh /mnt/npu/install.sh / /media/libdcmi.so && sh /mnt/host/container/setup"
+    shell.docker("run", *options, f"--volume={dcmi(lab).parent}:/media:ro", base, "sh", "-c", setup)
     shell.docker("commit", "--change", 'CMD ["/lib/systemd/systemd"]', container, image)
     shell.docker("rm", "--force", container)
     return image
+
+
+def dcmi_path(lab: Lab) -> pathlib.Path:
+    return lab.cache / f"dcmi-{key((SOURCE / 'npu' / 'libdcmi.c').read_text(encoding='utf-8'), *COMPILER)}" / "libdcmi.so"
+
+
+def dcmi(lab: Lab) -> pathlib.Path:
+    """The driver's library that GPUStack 2 loads, for NPUs that are simulated. The caller holds the lock of the images."""
+    target = dcmi_path(lab)
+    if not target.exists():
+        if not shutil.which(COMPILER[0]):
+            engine.install_packages("gcc", "libc6-dev")
+        with partial(target.parent) as folder:
+            folder.mkdir()
+            shell.run(*COMPILER, "-o", str(folder / target.name), str(SOURCE / "npu" / "libdcmi.c"))
+    return target
 
 
 def pip_settings() -> str:
@@ -160,7 +181,7 @@ def pip_certificates() -> str:
 
 
 def seed_path(lab: Lab) -> pathlib.Path:
-    return lab.cache / f"seed-{key(SOURCE / 'gpustack', SOURCE / 'vllm', *GPUSTACK_VERSIONS, *HAPROXY)}"
+    return lab.cache / f"seed-{key(*(SOURCE / name for name in RECIPES), *GPUSTACK_VERSIONS, *HAPROXY)}"
 
 
 def seed_builder(lab: Lab) -> str:
@@ -175,12 +196,23 @@ def seed(lab: Lab, host: str) -> pathlib.Path:
         return target
     haproxy = haproxy_tree(lab)
     with shell.stage("build the GPUStack and vLLM images"), partial(target) as path:
-        path.mkdir()
-        packages = (SOURCE / "gpustack" / "packages").read_text(encoding="utf-8")
-        names = ",".join(line for line in shell.lines(packages) if not line.startswith("#"))
-        mmdebstrap("gpustack", "mmdebstrap", "--variant=minbase", f"--include={names}", "bookworm", str(path / "base.tar"), lab=lab)
+        (path / "debs").mkdir(parents=True)
+        options = ["--variant=minbase", f"--include={','.join(packages('gpustack/packages'))}"]
+        options += aside(packages("gpustack/v2/packages"), path / "debs")
+        mmdebstrap("gpustack", "mmdebstrap", *options, "bookworm", str(path / "base.tar"), lab=lab)
         build_in_engine(lab, host, haproxy, path)
     return target
+
+
+def packages(path: str) -> list[str]:
+    return [line for line in shell.lines((SOURCE / path).read_text(encoding="utf-8")) if not line.startswith("#")]
+
+
+def aside(names: list[str], folder: pathlib.Path) -> list[str]:
+    """Options that put packages, without what they need, into a folder of this machine rather than into the tree."""
+    fetch = f"cd /tmp/debs && apt-get -qq download {' '.join(names)}"
+    hooks = ('mkdir -m 777 "$1/tmp/debs"', f"chroot \"$1\" sh -c '{fetch}'", f"sync-out /tmp/debs {shlex.quote(str(folder))}")
+    return [f"--customize-hook={hook}" for hook in (*hooks, 'rm -r "$1/tmp/debs"')]
 
 
 def haproxy_path(lab: Lab) -> pathlib.Path:
@@ -199,13 +231,13 @@ def haproxy_tree(lab: Lab) -> pathlib.Path:
 def build_in_engine(lab: Lab, host: str, haproxy: pathlib.Path, path: pathlib.Path) -> None:
     build = path.with_name(f"gpustack-build{PARTIAL}")
     build.mkdir()
-    for name in ("gpustack", "vllm"):
+    for name in RECIPES:
         shutil.copytree(SOURCE / name, build / name)
     (build / "pip.conf").write_text(pip_settings(), encoding="utf-8")
     (build / "pip.conf").chmod(0o600)
     shutil.copy(pip_certificates(), build / "ca.pem")
     volumes = (f"--volume={build}:/lab-build", f"--volume={haproxy}:/lab-haproxy:ro", f"--volume={path}:/lab-seed")
-    words = ("sh", "/lab-build/gpustack/build", *GPUSTACK_VERSIONS[:1], *GPUSTACK_VERSIONS)
+    words = ("sh", "/lab-build/gpustack/build", *GPUSTACK_VERSIONS)
     options = ("--rm", "--name", seed_builder(lab), "--label", lab.label, "--network=host", *cgroup_options(lab))
     shell.run("docker", "run", *options, *PRIVILEGES, *volumes, host, *words, log=lab.cache / "build-gpustack.log")
     remove_tree(build)
@@ -217,7 +249,7 @@ def cgroup_options(lab: Lab) -> tuple[str, ...]:
 
 
 def host_image_name(lab: Lab) -> str:
-    return f"{lab.name}/host:{lab.persona}-{key(tree_key(lab), SOURCE / 'npu')}"
+    return f"{lab.name}/host:{lab.persona}-{key(tree_key(lab), SOURCE / 'npu', SOURCE / 'host' / 'container')}"
 
 
 def build(lab: Lab) -> Built:
@@ -251,7 +283,8 @@ def mounted() -> set[str]:
 def prune(lab: Lab) -> None:
     """Remove from the cache what is half made or of another time."""
     used = mounted()
-    kept = {tree_path(dataclasses.replace(lab, persona=persona)) for persona in PERSONAS} | {seed_path(lab), haproxy_path(lab)}
-    for path in (path for pattern in ("host-*", "seed-*", "haproxy-*", f"*{PARTIAL}") for path in lab.cache.glob(pattern)):
+    kept = {tree_path(dataclasses.replace(lab, persona=persona)) for persona in PERSONAS}
+    kept |= {seed_path(lab), haproxy_path(lab), dcmi_path(lab).parent}
+    for path in (path for pattern in ("host-*", "seed-*", "haproxy-*", "dcmi-*", f"*{PARTIAL}") for path in lab.cache.glob(pattern)):
         if path not in kept and str(path) not in used:
             remove_tree(path)

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.settings import setting_problems
 
 # What community.docker and Docker's API say when the container could not even be made
 _REFUSALS = (
@@ -33,7 +34,7 @@ def refusal_kind(message: str) -> str:
 
 def _sentences(kind: str, why: str, node: dict) -> str:
     container, config = node["container"], f"gpustack_{node['role']}_config"
-    port = (re.findall(r"', (\d+)", why) or ["…"])[0]
+    port = (re.findall(r"(?:', |Port )(\d+)", why) or ["…"])[0]
     texts = {
         "conflict": f"the container {container} was changed by someone else at the same time ({why}); expected one run at a time. "
         "Wait until the other run has ended, and run this again.",
@@ -54,11 +55,14 @@ def _sentences(kind: str, why: str, node: dict) -> str:
         "there; if gpustack_token is set, correct or remove it.",
         "server": f"the server does not answer {container} ({why}); expected it to. See that GPUStack runs on the server, with the "
         "playbook server, and that its port is open to this host, with the playbook firewall.",
+        "trust": f"{container} does not accept the server's certificate ({why}); expected one for the server's address, signed by someone "
+        "whom this host trusts. Set gpustack_tls_ca to the certificate of who signed it.",
         "store": f"the container {container} waits for the model store ({why}); expected it mounted. Run the playbook storage; "
         "GPUStack then starts by itself.",
         "memory": f"the container {container} needs more memory than it may have ({why}); expected it to fit. Raise memory in "
         "gpustack_container_options, or free some on the host.",
         "ended": f"the container {container} does not stay up: {why}; expected it to run.",
+        "stopped": f"the container {container} was stopped ({why}); expected it to run. Run there: docker start {container}",
         "gone": f"the container {container} is gone ({why}); expected it to run. Someone else removed it; run this again.",
         "paused": f"the container {container} is paused; expected it to run. Run there: docker unpause {container}",
     }
@@ -87,19 +91,25 @@ def cause(result: dict, node: dict) -> str:
     return "" if kind in (None, "time", "docker") else _sentences(kind, why, node)
 
 
-def setting_problems(config: dict, name: str) -> list[str]:
-    """Settings of GPUStack's that would break its container, as sentences; none where there is none. name: the variable's."""
-    host = config.get("host")
-    if host in (None, "0.0.0.0"):
-        return []
-    return [
-        f"{name} has host: {host}, and GPUStack then listens at that address alone; expected 0.0.0.0, since its own worker and its "
-        "health check ask 127.0.0.1. Remove host; who may reach the port is the firewall's to say."
-    ]
+def token_problems(token: dict) -> list[str]:
+    """What stands against the token of a server whose cluster keeps the first one, as sentences. token: whether the given one `differs`
+    from that in the cluster's `file`, and whether it is `unknown` which one the database has."""
+    found = []
+    if token["differs"]:
+        found.append(
+            f"gpustack_token is not the token of the cluster that is there; expected that, which GPUStack keeps in {token['file']}. "
+            "Set gpustack_token to it, or take it out of the inventory: a cluster of this version can't be given another one yet."
+        )
+    if token["unknown"]:
+        found.append(
+            "gpustack_server_config has a database_url, and gpustack_token is not set; expected the token of the cluster in that "
+            "database. Set gpustack_token to it; for an empty database, to one of your own (openssl rand -hex 16)."
+        )
+    return found
 
 
 class FilterModule:
     """Registers the filters."""
 
     def filters(self) -> dict[str, Any]:
-        return {function.__name__: function for function in (run_failure, cause, setting_problems)}
+        return {function.__name__: function for function in (run_failure, cause, setting_problems, token_problems)}

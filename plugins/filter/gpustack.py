@@ -8,7 +8,8 @@ from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import tables, verification
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.node import labelled_options, node_plan, node_spec
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.node import labelled_options, node_spec
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.plan import node_plan
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.data import copy_refusals
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import node_refusals
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.report import report_lines, told_above
@@ -21,9 +22,14 @@ def generation(version: Any) -> dict:
     return {
         "release": found.release,
         "api": found.api.prefix,
+        "adopts": found.api.adopts,
+        "models_apart": found.node.work.mirror is not None,
         "data_dir": directory,
+        "token_file": found.data.token,
+        "given_token": found.data.given_token,
         "password_file": f"{directory}/{found.data.password}",
         "minimum_driver": found.minimum_driver,
+        "plain_port": found.node.plain_port,
     }
 
 
@@ -67,7 +73,8 @@ def verify_summary(info: dict, hosts: list[str], hostvars: Any, groups: dict, se
     found += verification.loss_findings(settings.get("lost") or [], seen, settings["server"])
     lines = []
     if "workers" in info:
-        lines = [*tables.table(verification.worker_rows(info["workers"], workers)), verification.sum_line(info, workers, settings["url"])]
+        rows = verification.worker_rows(info["workers"], workers, info["version"])
+        lines = [*tables.table(rows), verification.sum_line(info, workers, settings["url"])]
         lines += settings.get("old") or []
     return {
         # What is to be copied comes last, as a line of its own.

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import addresses
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.ports import firewall_access, listening_ports
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.ports import firewall_access, listening_ports, open_ports, port_settings
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.cluster import firewall_probes, swarm_groups_problems
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import host_findings
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.npu import usable_npus
@@ -25,6 +25,8 @@ class FilterModule:
                 firewall_access,
                 firewall_probes,
                 listening_ports,
+                port_settings,
+                open_ports,
                 preflight_summary,
                 swarm_groups_problems,
             )

@@ -13,6 +13,8 @@ class FilterModule:
     def filters(self) -> dict:
         return {
             "lost_records": records.loss,
+            "stale_worker": records.stale_worker,
+            "stale_refusal": records.stale_refusal,
             "old_workers": records.old_workers,
             "old_worker_lines": records.old_worker_lines,
             "command_to_run": command_line.playbook,

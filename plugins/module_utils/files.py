@@ -34,20 +34,21 @@ def alone(directory: str) -> Iterator[None]:
         os.close(handle)
 
 
-def write(path: str, text: str | None) -> None:
-    """Whoever reads sees the old text or the new one, and all may read. Without text, the file is removed. Raises OSError."""
+def write(path: str, text: str | None, mode: int = 0o644) -> None:
+    """Whoever reads sees the old text or the new one, and those may read whom the mode lets, by default all; so it is with a directory that
+    has to be made. Without text, the file is removed. Raises OSError."""
     if text is None:
         with contextlib.suppress(FileNotFoundError):
             os.remove(path)
         return
     directory, name = os.path.split(path)
-    os.makedirs(directory, mode=0o755, exist_ok=True)
+    os.makedirs(directory, mode=mode | (mode & 0o444) >> 2, exist_ok=True)
     # A fixed name, which the next run overwrites, and which no program takes for one of its files.
     draft = os.path.join(directory, f".{name}.new")
     with alone(directory):
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
-            os.fchmod(stream.fileno(), 0o644)
+            os.fchmod(stream.fileno(), mode)
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())

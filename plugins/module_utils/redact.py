@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 HIDDEN = "***"
-# What a container's environment may show: variables that hold no secret, whatever their value. README.md has the same list. An address
-# among them is shown without who logs in there. A name that ends in * stands for all that begin so and do not look secret.
+# What a container's environment may show: variables that hold no secret, whatever their value. docs/en/security.md has the same list. An
+# address among them is shown without who logs in there. A name that ends in * stands for all that begin so and do not look secret.
 HARMLESS = (
     *("TZ", "LANG", "LANGUAGE", "LC_*", "PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH", "PYTHONUNBUFFERED", "OMP_NUM_THREADS"),
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),

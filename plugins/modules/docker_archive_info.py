@@ -19,7 +19,10 @@ options:
   path:
     description: The archive, a tar file as C(docker save) writes it, also compressed by gzip, bzip2 or xz.
     type: path
-    required: true
+  paths:
+    description: Several archives in place of O(path). One that can't be read is told in RV(archives), and the others are read.
+    type: list
+    elements: path
   missing_ok:
     description: V(true) takes a file that is not there yet for one that can't be judged, as in a check before the store is mounted.
     type: bool
@@ -31,21 +34,32 @@ EXAMPLES = r"""
   ascend.gpustack.docker_archive_info:
     path: /data/models/gpustack.tar
   register: archive
+
+- name: Read which images several archives hold
+  ascend.gpustack.docker_archive_info:
+    paths: [/data/models/gpustack.tar, /data/models/runners.tar]
+  register: archives
 """
 
 RETURN = r"""
 exists:
   description: Whether the file is there.
-  returned: success
+  returned: success, with O(path)
   type: bool
 images:
   description:
     - The IDs by which Docker may know each tagged image.
     - The classic image store names an image by its configuration's digest, the containerd image store by its manifest's.
-  returned: success
+  returned: success, with O(path)
   type: dict
   sample:
     registry.example.com:5000/gpustack/gpustack:latest: ["sha256:0f3b5a3c41ae8a0dbb1f5b5cfcb0b8fbb8e3e0f2a3d3b5b2c7a9a0e5d4c1b2a3"]
+archives:
+  description:
+    - Of each of O(paths) its C(path), RV(exists) and RV(images), and C(error), why it could not be read; null where it could.
+  returned: success, with O(paths)
+  type: list
+  elements: dict
 """
 
 import json
@@ -107,14 +121,37 @@ def read(path: str) -> dict[str, list[str]]:
         ) from error
 
 
-def main() -> None:
-    spec = {"path": {"type": "path", "required": True}, "missing_ok": {"type": "bool", "default": False}}
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    path = module.params["path"]
-    if module.params["missing_ok"] and not os.path.exists(path):
-        module.exit_json(changed=False, exists=False, images={})
+def described(path: str, missing_ok: bool) -> dict[str, Any]:
+    """exists and images of an archive. Raises ArchiveError."""
+    if missing_ok and not os.path.exists(path):
+        return {"exists": False, "images": {}}
+    return {"exists": True, "images": read(path)}
+
+
+def each(path: str, missing_ok: bool) -> dict[str, Any]:
+    """The same of one of several, with its path, and error where it can't be read."""
     try:
-        module.exit_json(changed=False, exists=True, images=read(path))
+        return {"path": path, **described(path, missing_ok), "error": None}
+    except ArchiveError as error:
+        return {"path": path, "exists": os.path.exists(path), "images": {}, "error": str(error)}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path"},
+            "paths": {"type": "list", "elements": "path"},
+            "missing_ok": {"type": "bool", "default": False},
+        },
+        required_one_of=[("path", "paths")],
+        mutually_exclusive=[("path", "paths")],
+        supports_check_mode=True,
+    )
+    path, missing_ok = module.params["path"], module.params["missing_ok"]
+    if path is None:
+        module.exit_json(changed=False, archives=[each(one, missing_ok) for one in module.params["paths"]])
+    try:
+        module.exit_json(changed=False, **described(path, missing_ok))
     except ArchiveError as error:
         module.fail_json(msg=str(error))
 

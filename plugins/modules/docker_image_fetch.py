@@ -54,8 +54,8 @@ options:
 EXAMPLES = r"""
 - name: Load the image from the store
   ascend.gpustack.docker_image_fetch:
-    image: "{{ gpustack_image }}"
-    archive: /data/models/gpustack.tar
+    image: haproxy:2.6
+    archive: /data/models/haproxy.tar
 """
 
 RETURN = r"""

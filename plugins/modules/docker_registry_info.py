@@ -20,7 +20,14 @@ options:
   image:
     description: The image by name and tag, or digest.
     type: str
-    required: true
+  images:
+    description: Several images in place of O(image).
+    type: list
+    elements: str
+  registry:
+    description: With O(images), the only registry that is told O(username) and O(password), as RV(registry) has it.
+    type: str
+    default: ""
   username:
     description: The user name at the registry; empty where it asks for none.
     type: str
@@ -38,7 +45,7 @@ options:
 EXAMPLES = r"""
 - name: Ask for the image
   ascend.gpustack.docker_registry_info:
-    image: "{{ gpustack_image }}"
+    image: haproxy:2.6
   register: registry
 
 - name: Refuse an image that the registry does not have
@@ -50,27 +57,31 @@ EXAMPLES = r"""
 RETURN = r"""
 available:
   description: Whether the image can be pulled.
-  returned: success
+  returned: success, with O(image)
   type: bool
 architectures:
   description: The processors that it is made for; none where the registry does not say.
-  returned: success
+  returned: success, with O(image)
   type: list
   elements: str
   sample: [amd64, arm64]
 registry:
   description: The registry's name, empty for Docker Hub.
-  returned: success
+  returned: success, with O(image)
   type: str
   sample: registry.example.com:5000
 error:
   description: Why it can't be pulled, as Docker Engine says it; null where it can.
-  returned: success
+  returned: success, with O(image)
   type: str
 kind:
   description: What kind of error that is; V(credentials), V(missing), V(rate), V(network) or V(engine), which is no answer in time.
-  returned: success
+  returned: success, with O(image)
   type: str
+images:
+  description: Each of O(images) by its name, with what is returned of O(image).
+  returned: success, with O(images)
+  type: dict
 """
 
 from typing import Any
@@ -81,7 +92,15 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.docker import imag
 
 
 def gather(parameters: dict[str, Any], ask: docker_api.Api) -> dict[str, Any]:
-    image = parameters["image"]
+    """Of one image, or of several by their names. One registry's credentials are shown to no other."""
+    if parameters.get("images") is None:
+        return _asked(parameters["image"], parameters, ask)
+    nobody = {"username": "", "password": ""}
+    own = {image: docker_images.registry(image) == parameters["registry"] for image in parameters["images"]}
+    return {"images": {image: _asked(image, parameters if own[image] else nobody, ask) for image in parameters["images"]}}
+
+
+def _asked(image: str, parameters: dict[str, Any], ask: docker_api.Api) -> dict[str, Any]:
     found = {"available": True, "architectures": [], "registry": docker_images.registry(image), "error": None, "kind": None}
     headers = docker_images.credentials(image, parameters["username"], parameters["password"])
     try:
@@ -93,11 +112,15 @@ def gather(parameters: dict[str, Any], ask: docker_api.Api) -> dict[str, Any]:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "image": {"type": "str", "required": True},
+            "image": {"type": "str"},
+            "images": {"type": "list", "elements": "str"},
+            "registry": {"type": "str", "default": ""},
             "username": {"type": "str", "default": ""},
             "password": {"type": "str", "default": "", "no_log": True},
             "timeout": {"type": "int", "default": 20},
         },
+        required_one_of=[("image", "images")],
+        mutually_exclusive=[("image", "images")],
         supports_check_mode=True,
     )
     module.exit_json(changed=False, **gather(module.params, docker_api.api(module.params["timeout"])))

@@ -50,6 +50,31 @@ options:
     type: list
     elements: str
     default: []
+  make:
+    description:
+      - Names of secrets that are made, 32 hexadecimal digits each, where neither O(config) nor O(secrets) gives them and the present file
+        has none, when they are in O(keep). In check mode none is made.
+    type: list
+    elements: str
+    default: []
+  files:
+    description: Further files beside the configuration, such as certificates, likewise with the mode V(0600).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The file.
+        type: path
+        required: true
+      content:
+        description: Its text, which is not shown; empty removes it.
+        type: str
+        default: ""
+      restart:
+        description: Whether GPUStack has to be started again to see it.
+        type: bool
+        default: true
 notes:
   - A file made by hand is read as far as its top-level settings stand on one line each, and is then replaced.
 """
@@ -63,7 +88,7 @@ EXAMPLES = r"""
       worker_ip: 172.16.33.107
       cache_dir: /data/models/gpustack-cache
     secrets:
-      token: "{{ cluster_token }}"
+      token: "{{ vault_gpustack_token }}"
 
 - name: Write the configuration of the server and leave its token as it is
   ascend.gpustack.gpustack_config:
@@ -72,18 +97,39 @@ EXAMPLES = r"""
       force_auth_localhost: true
     keep:
       - token
+
+- name: Write the server's certificate, too
+  ascend.gpustack.gpustack_config:
+    config:
+      port: 8080
+      ssl_certfile: /etc/gpustack/tls/server.crt
+      ssl_keyfile: /etc/gpustack/tls/server.key
+    files:
+      - path: /etc/gpustack/tls/server.crt
+        content: "{{ lookup('ansible.builtin.file', 'certs/server.crt') }}"
+      - path: /etc/gpustack/tls/server.key
+        content: "{{ vault_tls_key }}"
 """
 
 RETURN = r"""
 changed_keys:
-  description: Names of the settings that were, or in check mode would be, added, changed or removed.
+  description:
+    - Names of the settings that were, or in check mode would be, added, changed or removed, and the paths of those O(files) for which
+      GPUStack has to be started again.
   returned: success
   type: list
   elements: str
   sample: [cache_dir, token]
+made:
+  description: Names of the secrets that were, or in check mode would be, made.
+  returned: success
+  type: list
+  elements: str
+  sample: [token]
 mtime:
   description:
-    - When the file was last written, in seconds since 1970 by the host's clock.
+    - When the file, or one of O(files) for which GPUStack has to be started again, was last written, in seconds since 1970 by the host's
+      clock.
     - V(null) in check mode when there is no file yet.
   returned: success
   type: float
@@ -91,16 +137,15 @@ mtime:
 """
 
 import os
-import stat
+import secrets
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils import files as text_file
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import beside, config_file
 
 ROOT = (0, 0)
-MODE = 0o600
 
 
 def read(path: str) -> str | None:
@@ -116,34 +161,22 @@ def read(path: str) -> str | None:
         ) from error
 
 
-def access_line(path: str, owner: tuple[int, int]) -> str:
-    """How mode and owner of a present file differ from what they should be; empty when they don't."""
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return ""
-    mode = stat.S_IMODE(status.st_mode)
-    if mode == MODE and (status.st_uid, status.st_gid) == owner:
-        return ""
-    return f"# mode {mode:04o}, owner {status.st_uid}, group {status.st_gid}\n"
-
-
 def write(module: AnsibleModule, path: str, text: str, owner: tuple[int, int]) -> None:
     directory = os.path.dirname(path)
     os.makedirs(directory, mode=0o700, exist_ok=True)
     with text_file.alone(directory):
         # A fixed name: what a killed run left is overwritten by the next one. 0600 from its first byte.
         draft = os.path.join(directory, f".{os.path.basename(path)}.new")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, MODE)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, beside.MODE)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            os.fchmod(stream.fileno(), MODE)
+            os.fchmod(stream.fileno(), beside.MODE)
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
         # atomic_move gives the new file the mode of the old one, or of the umask.
-        repair_access(path, owner)
+        beside.repair_access(path, owner)
         module.atomic_move(draft, path)
-        repair_access(path, owner)
+        beside.repair_access(path, owner)
     handle = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -151,34 +184,41 @@ def write(module: AnsibleModule, path: str, text: str, owner: tuple[int, int]) -
         os.close(handle)
 
 
-def repair_access(path: str, owner: tuple[int, int]) -> None:
-    if os.path.exists(path):
-        os.chmod(path, MODE)
-        os.chown(path, *owner)
-
-
-def mtime(path: str) -> float | None:
-    return os.stat(path).st_mtime if os.path.exists(path) else None
+def mtime(paths: list[str]) -> float | None:
+    """When the last of them was written; None where the first is not there."""
+    if not os.path.exists(paths[0]):
+        return None
+    return max(os.stat(path).st_mtime for path in paths if os.path.exists(path))
 
 
 def configure(module: AnsibleModule, owner: tuple[int, int]) -> dict[str, Any]:
     path = module.params["path"]
-    plan = config_file.plan(read(path), module.params["config"], module.params["secrets"], module.params["keep"])
-    access = access_line(path, owner)
+    # Made and written in one step: a run that is killed before leaves none, and one that is killed after leaves what the next one keeps.
+    made = {name: "" if module.check_mode else secrets.token_hex(16) for name in module.params["make"]}
+    plan = config_file.plan(read(path), module.params["config"], module.params["secrets"], module.params["keep"], made)
+    access = beside.access_line(path, owner)
+    files = module.params["files"]
+    found = beside.differing(files, owner)
+    vital = [file["path"] for file in files if file["restart"]]
     if not module.check_mode:
+        # The configuration names them: they are there before it does, and go after it no longer does.
+        beside.place([file for file in files if file["content"]], found, owner)
         if plan.rewrite:
             write(module, path, plan.text, owner)
         elif access:
-            repair_access(path, owner)
+            beside.repair_access(path, owner)
+        beside.place([file for file in files if not file["content"]], found, owner)
+    before, after = beside.told(files, found)
     return {
-        "changed": plan.rewrite or bool(access),
-        "changed_keys": plan.changed_keys,
-        "mtime": mtime(path),
+        "changed": plan.rewrite or bool(access) or bool(found),
+        "changed_keys": plan.changed_keys + [name for name in vital if found.get(name, beside.OPEN) != beside.OPEN],
+        "made": plan.made,
+        "mtime": mtime([path, *vital]),
         "diff": {
             "before_header": path,
             "after_header": path,
-            "before": access + plan.before,
-            "after": (f"# mode {MODE:04o}, owner {owner[0]}, group {owner[1]}\n" if access else "") + plan.after,
+            "before": access + plan.before + before,
+            "after": (f"# mode {beside.MODE:04o}, owner {owner[0]}, group {owner[1]}\n" if access else "") + plan.after + after,
         },
     }
 
@@ -190,6 +230,17 @@ def main(owner: tuple[int, int] = ROOT) -> None:
             "config": {"type": "dict", "default": {}},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "keep": {"type": "list", "elements": "str", "default": []},
+            "make": {"type": "list", "elements": "str", "default": []},
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    "content": {"type": "str", "default": "", "no_log": True},
+                    "restart": {"type": "bool", "default": True},
+                },
+            },
         },
         supports_check_mode=True,
     )

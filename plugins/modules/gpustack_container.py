@@ -62,7 +62,7 @@ EXAMPLES = r"""
     name: gpustack
     definition:
       name: gpustack
-      image: "{{ gpustack_image }}"
+      image: registry.example.com/gpustack:ours
       state: started
     timeout: 300
 """
@@ -83,8 +83,8 @@ progress:
   sample: running, starting
 kind:
   description:
-    - Why it is not healthy; V(setting), V(database), V(disk), V(port), V(token), V(server), V(store), V(memory), V(ended), V(engine),
-      V(gone), V(paused) or V(time).
+    - Why it is not healthy; V(setting), V(database), V(disk), V(port), V(token), V(server), V(trust), V(store), V(memory), V(stopped),
+      V(ended), V(engine), V(gone), V(paused) or V(time).
   returned: when it is not healthy
   type: str
 detail:
@@ -146,6 +146,12 @@ def verdict(container: dict[str, Any] | None, restarts: int) -> tuple[str, str]:
     return "going", told
 
 
+def is_stopped(container: dict[str, Any]) -> bool:
+    """Whether someone stopped it: what ends by itself, Docker starts again where its policy is to."""
+    state, policy = container["State"], ((container.get("HostConfig") or {}).get("RestartPolicy") or {}).get("Name")
+    return state.get("Status") == "exited" and not state.get("Error") and policy in ("always", "unless-stopped")
+
+
 def why(runner: Runner, name: str, container: dict[str, Any] | None, known: dict[str, Any]) -> dict[str, Any]:
     """Why it is not healthy, or, healthy as it is, its worker not ready."""
     since = known.get("since", "")
@@ -154,6 +160,8 @@ def why(runner: Runner, name: str, container: dict[str, Any] | None, known: dict
     state = container["State"]
     if state.get("Status") == "paused":
         return {"kind": "paused", "detail": "it is paused", "log": ""}
+    if is_stopped(container):
+        return {"kind": "stopped", "detail": f"since {state.get('FinishedAt', '')[:19]}, exit code {state.get('ExitCode', 0)}", "log": ""}
     logged = runner(["docker", "logs", "--since", since, "--tail", "200", name], COMMAND_LIMIT)
     given = redact.secrets_of((container.get("Config") or {}).get("Cmd") or [], docker_cli.environment_of(container))
     text = redact.text(f"{logged.stdout}\n{logged.stderr}".strip(), given)

@@ -39,6 +39,11 @@ options:
   image:
     description: An image by name and tag, digest or ID.
     type: str
+  images:
+    description: Further images, likewise.
+    type: list
+    elements: str
+    default: []
   ports:
     description: TCP ports that the host is to have free.
     type: list
@@ -77,7 +82,7 @@ EXAMPLES = r"""
   ascend.gpustack.gpustack_host_info:
     data_volume: gpustack-data
     store_path: /data/models
-    image: "{{ gpustack_image }}"
+    image: registry.example.com/gpustack:ours
     ports: [8080, 10150, 10151]
     controller_time: "{{ lookup('pipe', 'date +%s.%N') }}"
   register: host
@@ -221,6 +226,9 @@ image:
   returned: success
   type: dict
   contains:
+    name:
+      description: What was asked for.
+      type: str
     present:
       description: Whether it is on the host; null when Docker gives no answer.
       type: bool
@@ -231,6 +239,10 @@ image:
       description: Its digests in registries.
       type: list
       elements: str
+images:
+  description: Each of O(images) by its name, with what is in RV(image).
+  returned: success
+  type: dict
 data:
   description: The data O(data_volume), null when none was asked for.
   returned: success
@@ -251,12 +263,55 @@ data:
     on_store:
       description: Whether it lies on O(store_path), or elsewhere on the same shared file system.
       type: bool
+    cluster:
+      description: What of a cluster is in it, its token and its database, by the names of files; null where that can't be seen.
+      type: list
+      elements: str
+    worker_name:
+      description: The name that GPUStack gave to the worker whose data it is; null without one.
+      type: str
     worker_uuid:
       description: What GPUStack knows this data's worker by; null before a worker has run on it.
       type: str
+models:
+  description: What GPUStack runs in containers beside O(container); none when Docker gives no answer.
+  returned: success
+  type: dict
+  contains:
+    workers:
+      description: Names of the containers of further GPUStack workers.
+      type: list
+      elements: str
+    nodes:
+      description: Names of further running containers that have GPUStack's data, workers that make containers not among them.
+      type: list
+      elements: str
+    workloads:
+      description: Instances of models.
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The instance, as GPUStack calls it on this host.
+          type: str
+        containers:
+          description: The names of its containers.
+          type: list
+          elements: str
+        running:
+          description: Whether one of them runs.
+          type: bool
+        ours:
+          description: Whether the worker in O(container), or what had O(data_volume) before, made it.
+          type: bool
+        npus:
+          description: The logic IDs of the NPUs that it was given.
+          type: list
+          elements: int
 npu_holders:
   description:
-    - Running containers other than O(container) and those of O(stack) that were given NPUs; none when Docker gives no answer.
+    - Running containers other than O(container), those of O(stack) and those of RV(models) that were given NPUs; none when Docker gives no
+      answer.
   returned: success
   type: list
   elements: dict
@@ -382,6 +437,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli 
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import daemon as docker_daemon
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file as gpustack_config_file
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import data as gpustack_data
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import workloads as gpustack_workloads
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import firewalld as host_firewalld
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import listeners as host_listeners
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import reach
@@ -415,6 +471,7 @@ def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Place
     controller_time = parameters["controller_time"]
     path = parameters["store_path"]
     store = host_store.read(runner, path, places.proc, timeout) if path else None
+    data = _data(runner, parameters["data_volume"], engine, store, places.proc, timeout)
     return {
         "clock": {"epoch": now, "skew_s": None if controller_time is None else round(now - controller_time, 3)},
         "hostname": platform.node(),
@@ -427,7 +484,9 @@ def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Place
         "python_packaged": sys.prefix == "/usr" and os.path.realpath(sys.executable) == os.path.realpath(places.python),
         **_of_containers(parameters, engine, containers, runner, places),
         "image": _image(runner, parameters["image"], engine, timeout),
-        "data": _data(runner, parameters["data_volume"], engine, store, places.proc, timeout),
+        "images": {name: _image(runner, name, engine, timeout) for name in parameters["images"]},
+        "data": data,
+        "models": gpustack_workloads.look(containers or [], parameters["container"], data),
         "config": gpustack_config_file.config_file(parameters["config_path"]),
         "store": store,
         "firewalld": host_firewalld.firewalld(runner, timeout),
@@ -449,7 +508,8 @@ def _of_containers(
     arguments = docker_daemon.docker_arguments(places.proc, places.docker_pid)
     settings = docker_daemon.daemon_settings(arguments, places.docker_config)
     stack = parameters["stack"]
-    others = [each for each in known if not docker_cli.is_ours(each, ours, stack)]
+    # What GPUStack itself runs is told as models.
+    others = [each for each in known if not docker_cli.is_ours(each, ours, stack) and not gpustack_workloads.is_part(each)]
     holders = npu_holders.holding_containers(others, npu_holders.npu_nodes(places.dev))
     return {
         "container": docker_cli.summary(present) if present else None,
@@ -464,13 +524,14 @@ def _of_containers(
 def _image(runner: Runner, reference: str | None, engine: docker_cli.Engine, timeout: float) -> dict[str, Any] | None:
     if not reference:
         return None
+    unknown: dict[str, Any] = {"name": reference, "present": None, "id": None, "repo_digests": []}
     try:
         image = docker_cli.read_image(runner, reference, timeout) if engine.running else None
     except docker_cli.DockerError:
-        return {"present": None, "id": None, "repo_digests": []}
+        return unknown
     if image is None:
-        return {"present": False if engine.running else None, "id": None, "repo_digests": []}
-    return {"present": True, "id": image.get("Id"), "repo_digests": image.get("RepoDigests") or []}
+        return {**unknown, "present": False if engine.running else None}
+    return {"name": reference, "present": True, "id": image.get("Id"), "repo_digests": image.get("RepoDigests") or []}
 
 
 def _data(
@@ -490,6 +551,7 @@ def main() -> None:
             "data_volume": {"type": "str"},
             "store_path": {"type": "path"},
             "image": {"type": "str"},
+            "images": {"type": "list", "elements": "str", "default": []},
             "ports": {"type": "list", "elements": "int", "default": []},
             "resolve": {"type": "list", "elements": "str", "default": []},
             "probe": {

@@ -29,6 +29,10 @@ options:
     type: str
     choices: [server, worker]
     required: true
+  works:
+    description: Whether the host is to be a worker too, of a server.
+    type: bool
+    default: true
   server_url:
     description: The server that a worker is to join.
     type: str
@@ -46,6 +50,10 @@ options:
     description: Whether a cluster token is given by variable.
     type: bool
     default: false
+  token:
+    description: The cluster token that the container will have, as far as it is known. It is compared, and not told.
+    type: str
+    default: ""
   env:
     description: The environment that the container will have.
     type: dict
@@ -62,6 +70,10 @@ options:
       C(etc_hosts), C(security_opts), C(capabilities).
     type: dict
     default: {}
+  privileged:
+    description: Whether the container will be privileged, whatever O(options) says.
+    type: bool
+    default: false
   devices:
     description: The devices that the container will have.
     type: list
@@ -225,13 +237,16 @@ DOCKER_CONFIG = "/etc/docker/daemon.json"
 ARGUMENTS: dict[str, Any] = {
     "container": {"type": "str", "default": "gpustack"},
     "role": {"type": "str", "choices": ["server", "worker"], "required": True},
+    "works": {"type": "bool", "default": True},
     "server_url": {"type": "str", "default": ""},
     "config": {"type": "dict", "default": {}},
     "secret_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
     "has_token": {"type": "bool", "default": False},
+    "token": {"type": "str", "default": "", "no_log": True},
     "env": {"type": "dict", "default": {}},
     "volumes": {"type": "list", "elements": "str", "default": []},
     "options": {"type": "dict", "default": {}},
+    "privileged": {"type": "bool", "default": False},
     "devices": {"type": "list", "elements": "str", "default": []},
     "data_volume": {"type": "str", "required": True},
     "models_dir": {"type": "path", "required": True},
@@ -264,10 +279,13 @@ def desired_of(parameters: dict[str, Any]) -> old_container.Desired:
         data_volume=parameters["data_volume"],
         models_dir=parameters["models_dir"],
         version=parameters["version"],
+        works=parameters["works"],
         server_url=parameters["server_url"],
         config=parameters["config"],
         secret_keys=frozenset(parameters["secret_keys"]),
         has_token=parameters["has_token"],
+        token=parameters["token"],
+        privileged=parameters["privileged"],
         env={str(name): str(value) for name, value in parameters["env"].items()},
         volumes=tuple(parameters["volumes"]),
         options=parameters["options"],

@@ -113,7 +113,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import api as gpustack_api
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import token as gpustack_token
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.container import Settings
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
 
 API_LIMIT = 5.0
@@ -125,6 +124,7 @@ Unchanged = Callable[[str, str], Optional[bool]]
 def password_unchanged(url: str, token: str) -> bool | None:
     # The token goes to this host's own server; its certificate is for the name that others use.
     client = gpustack_api.Client(url, gpustack_api.fetcher(token, validate_certs=False), API_LIMIT)
+    client.version()
     return client.admin_must_change_password()
 
 
@@ -135,7 +135,7 @@ def initial_password(found: gpustack_token.Password, token: str, url: str | None
     if url:
         try:
             answer = unchanged(url, token)
-            silence = "GPUStack has no user admin"
+            silence = "GPUStack has no user admin, or shows none to whoever has the cluster token"
         except gpustack_api.ApiError as error:
             silence = f"GPUStack could not be asked whether the password has been changed: {error}"
     if found.value is None:
@@ -149,7 +149,7 @@ def initial_password(found: gpustack_token.Password, token: str, url: str | None
 
 def read(run_command: Runner, params: Mapping[str, Any], unchanged: Unchanged, last_try: bool) -> dict[str, Any]:
     container = gpustack_token.inspect(run_command, params["container"])
-    settings = Settings(run_command, container, DEFAULT.command_line)
+    settings = Settings(run_command, container, container.generation.command_line)
     gpustack_token.refuse_arguments(container, settings)
     if not params["allow_stopped"]:
         gpustack_token.refuse_not_running(container)

@@ -11,6 +11,7 @@ description:
   - Reads all workers of a GPUStack cluster from its API, and compares them with the expected ones.
   - Can wait until every expected worker is C(ready) with its number of NPUs. A worker without any NPU is C(ready) for
     GPUStack, so the number is what tells.
+  - A worker that is C(ready) and gave no sign of life for a minute is a problem too, where GPUStack tells when it gave the last one.
   - The API is asked with the cluster token. Proxies set in the environment are not used.
 author:
   - ascend.gpustack contributors (@ascend-gpustack)
@@ -36,6 +37,7 @@ options:
     description:
       - Seconds to wait until the API answers and every worker of O(expected) is C(ready) with as many NPUs.
       - A cluster that is not there by then is no failure of the module; RV(ok) is V(false) and RV(problems) say why.
+      - What waiting does not mend, such as a worker in maintenance, is not waited for.
       - A refused token, another program at O(url) and another version of GPUStack fail at once.
     type: int
     default: 0
@@ -54,7 +56,7 @@ options:
     description: What to read besides the workers.
     type: list
     elements: str
-    choices: [models]
+    choices: [models, instances]
     default: []
   known_path:
     description:
@@ -67,7 +69,7 @@ EXAMPLES = r"""
 - name: Wait until both workers have joined with all of their NPUs
   ascend.gpustack.gpustack_worker_info:
     url: http://172.16.33.106:8080
-    token: "{{ cluster_token }}"
+    token: "{{ vault_gpustack_token }}"
     expected:
       atlas1: 8
       atlas2: 8
@@ -78,7 +80,7 @@ EXAMPLES = r"""
 - name: List the models that name a worker or an NPU
   ascend.gpustack.gpustack_worker_info:
     url: http://172.16.33.106:8080
-    token: "{{ cluster_token }}"
+    token: "{{ vault_gpustack_token }}"
     gather:
       - models
 """
@@ -97,6 +99,10 @@ problems:
   sample:
     - "worker atlas3: GPUStack sees 7 NPUs (0, 1, 2, 4, 5, 6, 7); expected 8 NPUs. Compare npu-smi info on 172.16.33.108
       with the same in its GPUStack container"
+pending:
+  description: Whether one of the problems may be over after a while, so that it helps to ask again.
+  returned: success
+  type: bool
 version:
   description: The server's version.
   returned: success
@@ -134,7 +140,9 @@ workers:
       description: The port at which the server asks it.
       type: int
     state:
-      description: V(ready), V(not_ready) or V(unreachable).
+      description:
+        - V(ready), V(not_ready) or V(unreachable); with some versions also V(maintenance), V(pending), V(provisioning), V(initializing),
+          V(deleting) or V(error).
       type: str
     state_message:
       description: Why it is not ready; V(null) when it is.
@@ -143,8 +151,21 @@ workers:
       description: Whether the server could not reach it at its last try.
       type: bool
     worker_uuid:
-      description: What its data directory is known by.
+      description: What its data directory is known by; V(null) where GPUStack does not tell.
       type: str
+    worker_version:
+      description: The version that it runs; V(null) where GPUStack does not tell.
+      type: str
+    created_at:
+      description: When it joined for the first time.
+      type: str
+    silent_s:
+      description:
+        - Seconds since its last sign of life, by the server's clock; V(null) where GPUStack has that by the worker's own clock.
+      type: int
+    silent:
+      description: Whether its state is V(ready) although it gave no sign of life for too long.
+      type: bool
     labels:
       description: Its labels.
       type: dict
@@ -181,8 +202,22 @@ models:
     worker_selector:
       description: The labels that its workers must have; empty when any worker will do.
       type: dict
+instances:
+  description: All instances of models.
+  returned: success, when O(gather) has V(instances)
+  type: list
+  elements: dict
+  contains:
+    model:
+      description: The model's name.
+      type: str
+    workloads:
+      description: What its containers are called by, by the name of the worker that runs them.
+      type: dict
 records:
-  description: What GPUStack knows, C(workers) by name with their identity, and the names of C(models) and C(users).
+  description:
+    - What GPUStack knows, C(workers) by name with their identity, and the names of C(models) and C(users), these
+      where GPUStack shows them to whoever has the cluster token.
   returned: success, with O(known_path)
   type: dict
 known:
@@ -217,6 +252,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import api as gpustack_api
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import records as gpustack_records
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import workers as gpustack_workers
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.answers import Instance, Worker
 
 
 def npu_counts(expected: Mapping[str, Any]) -> dict[str, int | None]:
@@ -232,11 +268,17 @@ def npu_counts(expected: Mapping[str, Any]) -> dict[str, int | None]:
     return counts
 
 
+def placed(instance: Instance, workers: list[Worker]) -> dict[str, Any]:
+    names = {worker.name: instance.workload(worker.id) for worker in workers}
+    return {"model": instance.model, "workloads": {worker: name for worker, name in names.items() if name}}
+
+
 def gather(client: gpustack_api.Client, params: Mapping[str, Any]) -> dict[str, Any]:
     cluster = gpustack_workers.wait_for_workers(client, npu_counts(params["expected"]), params["wait"], time.monotonic, time.sleep)
     result = {
         "ok": not cluster.comparison.problems,
         "problems": cluster.comparison.problems,
+        "pending": cluster.comparison.pending,
         "version": cluster.version,
         "npu_total": sum(len(worker.npus) for worker in cluster.workers),
         "unknown_workers": cluster.comparison.unknown,
@@ -244,6 +286,8 @@ def gather(client: gpustack_api.Client, params: Mapping[str, Any]) -> dict[str, 
     }
     if "models" in params["gather"]:
         result["models"] = [asdict(model) for model in client.models()]
+    if "instances" in params["gather"]:
+        result["instances"] = [placed(instance, cluster.workers) for instance in client.instances()]
     if params["known_path"]:
         result.update(gpustack_records.compare(client, cluster.workers, params["known_path"]))
     return result
@@ -259,7 +303,7 @@ def main() -> None:
             "timeout": {"type": "int", "default": 10},
             "validate_certs": {"type": "bool", "default": True},
             "ca_path": {"type": "path"},
-            "gather": {"type": "list", "elements": "str", "choices": ["models"], "default": []},
+            "gather": {"type": "list", "elements": "str", "choices": ["models", "instances"], "default": []},
             "known_path": {"type": "path"},
         },
         supports_check_mode=True,

@@ -57,9 +57,21 @@ EXAMPLES = r"""
 - name: Deploy a stack
   ascend.gpustack.vllm_stack:
     name: vllm
-    compose: "{{ services | ascend.gpustack.vllm_stack_compose(settings) }}"
-    configs:
-      vllm_gateway_0f1e2d3c4b5a: "{{ gateway_config }}"
+    compose:
+      version: "3.8"
+      services:
+        qwen:
+          image: quay.io/ascend/vllm-ascend:v0.9.2rc1
+          entrypoint: [vllm]
+          command: [serve, /models/Qwen/Qwen3-30B-A3B, --tensor-parallel-size, "4", --port, "8001"]
+          volumes:
+            - {type: bind, source: /data/models, target: /models, read_only: true}
+          deploy:
+            mode: global
+            resources:
+              reservations:
+                generic_resources:
+                  - discrete_resource_spec: {kind: NPU, value: 4}
 
 - name: Remove it
   ascend.gpustack.vllm_stack:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
+
 # The two kinds of cluster, by the groups of their hosts
 GROUPS = {"gpustack": ("gpustack_server", "gpustack_worker", "gpustack_store"), "swarm": ("docker_swarm_manager", "docker_swarm_worker")}
 
@@ -34,6 +36,20 @@ def addresses(hosts: Iterable[str], hostvars: Any) -> list[str]:
 def members(groups: dict, *kinds: str) -> list[str]:
     """The hosts of clusters of these kinds, each once, in the inventory's order."""
     return list(dict.fromkeys(host for kind in kinds for group in GROUPS[kind] for host in groups.get(group, [])))
+
+
+def version_to_run(host: str, hostvars: Any, groups: dict) -> str:
+    """The GPUStack of a host: what the inventory asks for, else what this collection's container there runs, else the server's, as far as
+    preflight has read them, else the one to run unless another is asked for. The default of gpustack_version says the same."""
+    variables = variables_of(hostvars, host)
+    asked = variables.get("gpustack_version") or _running(variables)
+    server = first(groups, "gpustack_server")
+    return str(asked or (_running(variables_of(hostvars, server)) if server and server != host else "") or generation.DEFAULT.release)
+
+
+def _running(variables: Any) -> str:
+    container = (variables.get("ascend_driver_check_host") or {}).get("container") or {}
+    return container["version"] or "" if container.get("managed") else ""
 
 
 def first(groups: dict, group: str) -> str | None:

@@ -1,19 +1,20 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a node's container is, from what the inventory says, and what is done to it, said in lines that a person reads."""
+"""What a node's container is, from what the inventory says."""
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
+from ansible_collections.ascend.gpustack.plugins.module_utils.files import is_within
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Generation
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Generation, Mirror, Work
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import version_key
 from ansible_collections.ascend.gpustack.plugins.module_utils.host.store import STORE_ID
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import additions
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 CURL = "curl -fsSk --noproxy '*' -m 4 -o /dev/null "
@@ -39,42 +40,144 @@ def with_no_proxy(env: dict, addresses: list[str]) -> dict:
 
 
 def node_spec(node: dict) -> dict:
-    """A node's `config` and `secrets` for its configuration file; of its container the `env`, which may hold secrets too, and as
-    `container`, by the names that Docker's module has for them, the other options that follow from the generation and the inventory."""
+    """A node's `config` and `secrets` for its configuration file, and the `files` beside it; of its container the `env`, which may hold
+    secrets too, and as `container`, by the names that Docker's module has for them, the other options that follow from the generation and
+    the inventory."""
     generation = generations.assumed(node["version"])
+    node = additions.completed(generation, node)
     settings = split_secrets(_settings(generation, node))
     given = {"token": node["token"], **({"bootstrap_password": node["bootstrap_password"]} if node["role"] == "server" else {})}
-    privileged = node["privileged"] if generation.node.privileged is None else generation.node.privileged
+    privileged = _privileged(generation, node)
+    volumes = _volumes(generation, node)
     return {
         "config": settings["config"],
         "secrets": {**{key: value or None for key, value in given.items()}, **settings["secrets"]},
-        "env": with_no_proxy({**generation.node.env, **node["env"]}, node["addresses"]),
+        "files": additions.files(generation, node),
+        "env": with_no_proxy(_environment(generation, node, volumes), node["addresses"]),
         "container": {
             "network_mode": generation.node.network,
             "ipc_mode": generation.node.ipc,
             "entrypoint": _entrypoint(generation, node),
             "command": ["--config-file", node["config_path"]],
-            "devices": [f"{device}:{device}:rwm" for device in node["npus"]["devices"]],
-            "volumes": _volumes(generation, node),
+            "devices": [] if generation.node.work.privileged else [f"{device}:{device}:rwm" for device in node["npus"]["devices"]],
+            "volumes": volumes,
             "healthcheck": _healthcheck(generation, node),
             **({} if privileged is None else {"privileged": privileged}),
+            **_security(generation, node, privileged),
         },
     }
+
+
+def _privileged(generation: Generation, node: dict) -> bool | None:
+    asked = generation.node.work.privileged if node["works"] else None
+    return node["options"].get("privileged") if asked is None else asked
+
+
+def _security(generation: Generation, node: dict, privileged: bool | None) -> dict:
+    """Docker adds the last one itself to what shares the host's IPC namespace or is privileged, and would differ from a list without it
+    for ever."""
+    given = node["options"].get("security_opts")
+    if given is None:
+        return {}
+    return {"security_opts": given + (["label=disable"] if generation.node.ipc == "host" or privileged else [])}
 
 
 def _settings(generation: Generation, node: dict) -> dict:
     """What GPUStack reads from its configuration file; the inventory's own settings come last, and win. A node that works has a name and
     an address of its own in it: without them GPUStack takes the host name, which several servers may share, and the first address it
     finds, which may be docker0's."""
-    found = {"cache_dir": node["cache_dir"], **generation.node.settings}
+    run = generation.node
+    found = {"cache_dir": node["cache_dir"], **run.settings}
     if node["role"] == "server":
-        found |= {"port": node["port"], **generation.node.server_settings}
-        found |= {} if node["works"] else generation.node.server_only_settings
+        found |= {**_server_ports(generation, node), **run.server_settings}
+        found |= run.server_worker_settings if node["works"] else run.server_only_settings
     else:
         found["server_url"] = node["server_url"]
     if node["works"]:
-        found |= {"worker_name": node["worker_name"], "worker_ip": node["worker_ip"]}
-    return {**found, **node["settings"]}
+        found |= {"worker_name": node["worker_name"], "worker_ip": node["worker_ip"], **_of_models(generation, node)}
+    key = version_key(node["version"])
+    known = {name: value for name, value in found.items() if not generation.command_line.lacks(name, key)}
+    return {**known, **node["settings"]}
+
+
+def has_tls(settings: dict) -> bool:
+    """Whether a server's settings have it talk TLS."""
+    return bool(settings.get("ssl_certfile") and settings.get("ssl_keyfile"))
+
+
+def _server_ports(generation: Generation, node: dict) -> dict:
+    if has_tls(node["settings"]) and generation.node.tls_setting:
+        return {"port": generation.node.plain_port, generation.node.tls_setting: node["port"]}
+    return {"port": node["port"]}
+
+
+def _of_models(generation: Generation, node: dict) -> dict:
+    """Where models run in containers of their own: directories that these share with GPUStack, and which NPUs they get, if not all."""
+    work, npus = generation.node.work, node["npus"]
+    found: dict[str, Any] = {}
+    if work.mirror:
+        found |= {name: f"{node['cache_dir']}/{below}" for name, below in work.mirror.in_cache.items()}
+    # Of one without a number nobody can say which it is.
+    chips = [chip for chip in npus.get("chips") or [] if chip["logic_id"] is not None]
+    if work.devices and npus.get("unwell") and chips:
+        found[work.devices] = {"gpu_devices": [_device(work, chip, node["cann"]) for chip in chips]}
+    return found
+
+
+def _device(work: Work, chip: dict, cann: str) -> dict:
+    return {
+        "vendor": work.vendor,
+        "name": chip["name"],
+        "arch_family": work.family + chip["name"].removeprefix(work.family),
+        "index": chip["logic_id"],
+        "device_index": chip["npu_id"],
+        "device_chip_index": chip["chip_id"] or 0,
+        "memory": {"total": chip["memory_total_mb"] << 20},
+        # Of NPUs that it is told of, it does not look that up.
+        **({"runtime_version": cann} if cann else {}),
+    }
+
+
+def _environment(generation: Generation, node: dict, volumes: list[str]) -> dict:
+    """What the inventory gives, after what a container of this kind always has; what is kept from models is added to."""
+    work, given, runtime = generation.node.work, node["env"], node["options"].get("runtime")
+    found = dict(generation.node.server_env) if node["role"] == "server" else {}
+    if node["works"] and runtime in work.runtimes and node["npus"]["devices"]:
+        found[work.visible] = re.sub(r"\D", "", node["npus"]["devices"][0])
+    if not node["works"] or not work.mirror:
+        return {**found, **given}
+    mirror = work.mirror
+    kept = [*mirror.kept, node["config_path"], generation.data.directory, *_secret_targets(mirror, node, volumes)]
+    lists = {
+        mirror.kept_volumes: kept,
+        mirror.kept_environment: [str(name) for name, value in given.items() if _is_secret(str(name), str(value))],
+    }
+    added = {name: ";".join(dict.fromkeys([*each, *filter(None, str(given.get(name, "")).split(";"))])) for name, each in lists.items()}
+    return {
+        **found,
+        mirror.name: node["container"],
+        mirror.mark: node["data_volume"],
+        **given,
+        **{name: value for name, value in added.items() if value},
+    }
+
+
+def _is_secret(name: str, value: str) -> bool:
+    # A password in an address may hold any sign but one.
+    return redact.looks_secret(name) or "@" in value or redact.text(value) != value
+
+
+def _secret_targets(mirror: Mirror, node: dict, volumes: list[str]) -> list[str]:
+    """The mounts that hold a secret: a file that a setting names so, and of the inventory's what is called like one. Models need the
+    store, whatever it is called."""
+    files = [str(node["settings"].get(name) or "") for name in mirror.secret_files]
+    found = []
+    for volume in volumes:
+        source, target = volume.split(":")[:2]
+        named = volume in node["volumes"] and any(redact.looks_secret(part) for part in f"{source}/{target}".split("/") if part)
+        held = source != node["models_dir"] and any(is_within(path, target.rstrip("/")) for path in files)
+        found += [target] if named or held else []
+    return found
 
 
 def _entrypoint(generation: Generation, node: dict) -> list[str]:
@@ -87,18 +190,21 @@ def _entrypoint(generation: Generation, node: dict) -> list[str]:
         mounted = f" {path} .* - {store.get('fstype')} "
         test = f"grep -q {shlex.quote(mounted)} /proc/self/mountinfo"
     wait = f'{{ echo "The model store {path} is not there yet; it is looked for again in 10 s." >&2; sleep 10; exit 1; }}'
-    return [*generation.node.init, "/usr/bin/bash", "-c", f"{test} || {wait}; {generation.node.start}", "--"]
+    start = generation.node.server_start if node["role"] == "server" else generation.node.start
+    return [*generation.node.init, "/usr/bin/bash", "-c", f"{test} || {wait}; {start}", "--"]
 
 
 def _volumes(generation: Generation, node: dict) -> list[str]:
-    models = node["models_dir"]
+    models, work = node["models_dir"], generation.node.work
+    brought = work.runtimes.get(node["options"].get("runtime") or "")
     return [
         f"{node['data_volume']}:{generation.data.directory}",
         f"{node['config_path']}:{node['config_path']}:ro",
+        *(work.volumes if node["works"] else ()),
         f"{models}:{models}",
         # As the guides have it
         *([f"{models}:/models"] if models != "/models" else []),
-        *(f"{path}:{path}:ro" for path in node["npus"]["mounts"]),
+        *(f"{path}:{path}:ro" for path in node["npus"]["mounts"] if brought is None or path in brought),
         *node["volumes"],
     ]
 
@@ -123,108 +229,3 @@ def labelled_options(options: dict, container: str) -> dict:
 def _fingerprint(container: str, name: str, value: Any) -> Any:
     text = str(value)
     return value if redact.value(name, text) == text else redact.fingerprint(text, f"{container} {name}")
-
-
-def node_plan(
-    host: dict,
-    config: dict,
-    compared: dict,
-    takeover: dict,
-    image: str,
-    image_due: bool,
-    version: str,
-    container: str,
-    data_volume: str,
-) -> dict:
-    """What the container needs: `action` (none, create, start, wait, restart, replace), `lines` that say so,
-    `backup` (whether the data of an older version is to be copied first) and `version_before`."""
-    present = host["container"]
-    before = takeover.get("version") if takeover.get("hand_made") else (present or {}).get("version")
-    lines = [f"image {image}: brought to the host"] if image_due or not host["image"]["present"] else []
-    if not host["config"]["exists"]:
-        lines.append(f"file {host['config']['path']}: created")
-    action, reasons = _action(host, config, compared, takeover, bool(lines), container)
-    if action == "create" and not host["data"]["exists"]:
-        lines.append(f"volume {data_volume}: created")
-    older = bool(present) and relation(before, version) == "older"
-    return {"action": action, "lines": lines + reasons, "backup": older, "version_before": before or ""}
-
-
-def _action(host: dict, config: dict, compared: dict, takeover: dict, image_new: bool, container: str) -> tuple[str, list[str]]:
-    present = host["container"]
-    subject = f"container {container}"
-    if present is None:
-        return "create", [f"{subject}: created"]
-    if takeover.get("hand_made"):
-        return "replace", [f"{subject}: the one made by hand is replaced"] + takeover.get("notes", [])
-    changes = container_changes(compared.get("diff") or {})
-    if image_new and present["managed"]:
-        changes = changes or ["image: a new one is brought"]
-    if changes:
-        return "replace", [f"{subject}: replaced"] + [f"  {change}" for change in changes]
-    if not present["running"]:
-        return "start", [f"{subject}: started, it was {present['status']}"]
-    if _is_newer(config, present):
-        keys = ", ".join(config.get("changed_keys") or []) or "written after the container was started"
-        return "restart", [f"{subject}: restarted to read its configuration ({keys})"]
-    if present["health"] not in (None, "healthy"):
-        return "wait", []
-    return "none", []
-
-
-def _is_newer(config: dict, present: dict) -> bool:
-    """A container reads its configuration when it starts, so one that started before the file was written has an old one."""
-    if config.get("changed_keys"):
-        return True
-    return bool(config.get("mtime") and present["started_at"] and config["mtime"] > present["started_at"])
-
-
-def container_changes(diff: dict) -> list[str]:
-    """Docker's before and after, a line a field, of lists and mappings a line for each item that comes or goes, with secrets hidden.
-    Whether it runs is not a change of its definition."""
-    before, after = diff.get("before") or {}, diff.get("after") or {}
-    fields = sorted((set(before) | set(after)) - {"running", "restarted", "exists"})
-    return [line for field in fields for line in _change(field, before.get(field), after.get(field))]
-
-
-def _change(field: str, before: Any, after: Any) -> list[str]:
-    old, new = _by_name(field, before), _by_name(field, after)
-    lines = _items(field, old, new) if old is not None and new is not None else []
-    # The order of a command's arguments matters, and a secret may be told by the one before it.
-    if isinstance(before, list) and isinstance(after, list) and field not in ("command", "entrypoint", "env"):
-        gone = [_item(item) for item in before if item not in after]
-        come = [_item(item) for item in after if item not in before]
-        lines = [f"{field}: - {text}" for text in gone] + [f"{field}: + {text}" for text in come] if gone != come else []
-    return lines or [f"{field}: {'changed' if field == 'env' else ' -> '.join(_shown(before, after))}"]
-
-
-def _shown(before: Any, after: Any) -> list[str]:
-    texts = [json.dumps(redact.data(each), ensure_ascii=False, sort_keys=True) for each in (before, after)]
-    return texts if texts[0] != texts[1] else [texts[0], f"{texts[1]} (changed)"]
-
-
-def _by_name(field: str, value: Any) -> dict[str, Any] | None:
-    """What a field holds by names; None where it holds no such thing."""
-    if field == "env" and isinstance(value, (list, type(None))):
-        return dict(str(entry).partition("=")[::2] for entry in value or [])
-    return {str(name): each for name, each in value.items()} if isinstance(value, dict) else None
-
-
-def _items(field: str, before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """What goes, what changes without being shown, and what comes."""
-    shown = [{name: _named(field, name, value) for name, value in sorted(each.items())} for each in (before, after)]
-    same = {name for name in before if name in after and before[name] == after[name]}
-    hidden = {name for name in before if name not in same and shown[0][name] == shown[1].get(name)}
-    gone = [f"{field}: - {text}" for name, text in shown[0].items() if name not in same | hidden]
-    come = [f"{field}: + {text}" for name, text in shown[1].items() if name not in same | hidden]
-    return gone + [f"{field}: {name} changed" for name in sorted(hidden)] + come
-
-
-def _named(field: str, name: str, value: Any) -> str:
-    if field == "env":
-        return f"{name}={redact.variable(name, str(value))}"
-    return f"{name}={redact.value(name, value if isinstance(value, (dict, list)) else str(value))}"
-
-
-def _item(item: Any) -> str:
-    return json.dumps(redact.data(item), ensure_ascii=False, sort_keys=True) if isinstance(item, dict) else redact.data([str(item)])[0]

@@ -28,6 +28,43 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
+def stale_worker(workers: list[dict], name: str, host: dict) -> dict:
+    """GPUStack's record of this name, with `here`, whether it has this host's address; empty where there is none, and where it is that of
+    this host's data."""
+    record = next((worker for worker in workers if worker["name"] == name), None)
+    if record is None:
+        return {}
+    here = record["ip"] in host["resolved"].values()
+    return {} if _is_own(record, host["data"], here) else {**record, "here": here}
+
+
+def _is_own(record: dict, data: dict, here: bool) -> bool:
+    if record["worker_uuid"]:
+        return bool(record["worker_uuid"] == data["worker_uuid"])
+    if data["worker_uuid"]:
+        # Without a name it is an older generation's.
+        return data["worker_name"] in (None, record["name"])
+    # What a run that was to take it over, and was ended, left
+    return data["worker_name"] == record["name"] and (here or record["state"] != "ready")
+
+
+def stale_refusal(record: dict, answers: bool, replace: bool, host: str) -> str:
+    """Why a host does not get the record of a worker of its name; empty where it may. Only one that is not ready, and whose address is
+    the host's or does not answer, can be what is left of it."""
+    text = (
+        f"{host}: GPUStack already has a worker {record['name']} (id {record['id']}, {record['ip']}, {record['state']}), registered from "
+        "another data directory; expected a free name."
+    )
+    other = "give this host another gpustack_worker_name"
+    ready = record["state"] == "ready"
+    if not record["here"] and (ready or answers):
+        why = "It is ready" if ready else f"{record['ip']} answers"
+        return f"{text} {why}, so that it is another host's, or was until now: {other}, or remove the worker on GPUStack's page."
+    if not replace:
+        return f"{text} If it is what is left of this host, set gpustack_worker_replace_stale: true to remove it; else {other}."
+    return f"{text} GPUStack has not noticed yet that it is gone: run this again in three minutes." if ready else ""
+
+
 def old_workers(workers: list[dict], hostvars: Any, groups: dict) -> list[dict]:
     """Workers that the inventory does not know, each with its `id`, `name`, a `note`, and whether it is `removable`: what is left of a host
     that goes by another name now, and what is not ready. One that is ready and somebody else's never is."""

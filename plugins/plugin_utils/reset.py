@@ -19,6 +19,13 @@ def refusal(host: dict, settings: dict) -> str:
     container, docker = settings["container"], host["docker"]
     if docker["installed"] and not docker["running"]:
         return f"Docker Engine does not answer ({docker['error']}); expected it to, to remove {container}. Run: systemctl start docker"
+    others = host["models"]["workers"]
+    if others and host["models"]["workloads"]:
+        instances = ", ".join(each["name"] for each in host["models"]["workloads"])
+        return (
+            f"another worker of GPUStack is on this host ({', '.join(others)}), and models that are one's or the other's ({instances}); "
+            "expected no other. Remove that worker and its models first"
+        )
     if host["container"] and not host["container"]["managed"]:
         return (
             f"the container {container} was made by hand, not by this collection; expected one of its own. "
@@ -28,14 +35,19 @@ def refusal(host: dict, settings: dict) -> str:
 
 
 def host_reset(host: dict, directories: list[dict], settings: dict) -> dict:
-    """`goes`, a list of sentences, and `stays`, pairs of what stays and the command that removes it. `directories` are the results of
-    gpustack_directory with `item`, which says the `kind` and whether the directory `goes`."""
+    """`goes`, a list of sentences, `stays`, pairs of what stays and the command that removes it, and `models`, names of containers that go.
+    `directories` are the results of gpustack_directory with `item`, which says the `kind` and whether the directory `goes`; `instances`
+    in the settings those of models that GPUStack runs on this host."""
     refused = refusal(host, settings)
     if refused:
-        return {"goes": [], "stays": [], "volume": False, "refusal": refused}
+        return {"goes": [], "stays": [], "volume": False, "models": [], "refusal": refused}
     container = host["container"]
     goes = [f"the container {container['name']} ({container['status']})"] if container and container["managed"] else []
-    stays: list[Thing] = []
+    gone, left = _models(host["models"]["workloads"], settings["instances"])
+    goes += [f"the model instance {each['name']} ({', '.join(each['containers'])})" for each in gone]
+    stays: list[Thing] = [
+        (f"the model instance {each['name']}, which is another GPUStack's", f"docker rm -f {' '.join(each['containers'])}") for each in left
+    ]
     for result in directories:
         if result["item"]["goes"]:
             goes += result["removed"]
@@ -46,8 +58,15 @@ def host_reset(host: dict, directories: list[dict], settings: dict) -> dict:
     volume = volume_goes(host, settings)
     if volume:
         goes.append(f"the volume {host['data']['name']}")
-    stays += _volume_stays(host, settings) + _image(host, settings) + _firewall(host, settings) + _store(host, settings)
-    return {"goes": goes, "stays": [list(thing) for thing in stays], "volume": volume, "refusal": ""}
+    stays += _volume_stays(host, settings) + _images(host) + _firewall(host, settings) + _store(host, settings)
+    models = [name for each in gone for name in each["containers"]]
+    return {"goes": goes, "stays": [list(thing) for thing in stays], "volume": volume, "models": models, "refusal": ""}
+
+
+def _models(workloads: list[dict], instances: list[str]) -> tuple[list[dict], list[dict]]:
+    """Those of this node, by what they have or by what GPUStack has on this host, and the others."""
+    ours = [each for each in workloads if each["ours"] or each["name"] in instances]
+    return ours, [each for each in workloads if each not in ours]
 
 
 def volume_goes(host: dict, settings: dict) -> bool:
@@ -64,9 +83,10 @@ def _volume_stays(host: dict, settings: dict) -> list[Thing]:
     return [(f"the volume {data['name']}{why}", f"docker volume rm {data['name']}")]
 
 
-def _image(host: dict, settings: dict) -> list[Thing]:
-    image = settings["image"]
-    return [(f"the image {image}", f"docker image rm {image}")] if (host["image"] or {}).get("present") else []
+def _images(host: dict) -> list[Thing]:
+    """Of all that the node needed: those with engines are by far the largest of what stays."""
+    there = [image["name"] for image in (host["image"], *host["images"].values()) if image and image["present"]]
+    return [(f"the image {name}", f"docker image rm {name}") for name in there]
 
 
 def _firewall(host: dict, settings: dict) -> list[Thing]:

@@ -4,7 +4,8 @@
 
 A rule is a dict: `is` (the kind), and what the kind takes: `empty` and `null` (allowed as well), `secret` (never shown), `from` and `to` of
 a number, `choices`, `of` (the rule of each item), `names` (the kind of text of a dict's keys), `keys` and `needs` of a dict with known
-keys, and of a path `root` (may be /), `written` (no directory of the system's) and `taken` (nor one of these).
+keys, of a path `root` (may be /), `written` (no directory of the system's) and `taken` (nor one of these), and of GPUStack's settings
+`version`, GPUStack's, and `node`, server or worker.
 """
 
 from __future__ import annotations
@@ -18,22 +19,11 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT
-from ansible_collections.ascend.gpustack.plugins.plugin_utils import texts
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import settings, texts
 
 # As Ansible's filter bool reads them on every version
 SWITCH = ("true", "false", "yes", "no", "on", "off", "1", "0")
 LONGEST = 65536
-# What the collection has a variable for, or a place of its own
-OWN_SETTINGS = {
-    "port": "gpustack_port",
-    "worker_name": "gpustack_worker_name",
-    "worker_ip": "gpustack_address",
-    "server_url": "gpustack_server_url",
-    "cache_dir": "gpustack_cache_dir",
-    "data_dir": "gpustack_data_volume",
-    "config_file": "this variable",
-}
 # No place for what the collection and its containers write, and no mount point
 SYSTEM = re.compile(
     r"/|/(bin|boot|dev|etc|home|lib|lib32|lib64|opt|proc|root|run|sbin|srv|sys|tmp|usr|var)"
@@ -63,7 +53,9 @@ def judge(value: Any, rule: Mapping, where: str = "", secret: bool = False) -> I
     if value is None and rule.get("null"):
         return
     if kind == "gpustack_settings":
-        yield from _settings(value, where)
+        yield from _settings(value, rule, where)
+    elif kind == "gpustack_env":
+        yield from _variables(value, rule, where, secret)
     elif kind == "list":
         yield from _list(value, rule, where, secret)
     elif kind == "dict":
@@ -137,28 +129,20 @@ def _unknown(where: str, shown: str, key: str, known: Iterable[str]) -> Wrong:
     return Wrong(where, shown, f"one of the names {', '.join(sorted(known))}", "Remove it.")
 
 
-def _settings(value: Any, where: str) -> Iterator[Wrong]:
-    """GPUStack's own settings, by the types that its parser has for them."""
-    of = DEFAULT.command_line
-    keys: dict[str, Mapping] = {name: {"is": "switch"} for name in of.switches}
-    keys |= {name: {"is": "list", "of": {"is": "text", "dash": True}} for name in of.repeatable}
-    keys |= {name: {"is": _setting_kind(name), "empty": True} for name in of.values}
-    keys |= {name: {"is": "anything"} for name in of.file_only}
-    gib = {"is": "number", "from": 0, "to": 1048576}
-    keys["system_reserved"] = {"is": "dict", "keys": {"ram": gib, "vram": gib}}
-    own = [key for key in value if key in OWN_SETTINGS] if isinstance(value, Mapping) else []
-    for key in own:
-        yield Wrong(
-            f"{where}.{key}", found(value[key], True), f"{OWN_SETTINGS[key]} to say it", f"Set {OWN_SETTINGS[key]}, and remove this."
-        )
-    rest = {key: item for key, item in value.items() if key not in own} if own else value
-    yield from _dict(rest, {"keys": keys}, where, True)
+def _settings(value: Any, rule: Mapping, where: str) -> Iterator[Wrong]:
+    """GPUStack's own settings."""
+    refused = settings.refused(value, rule) if isinstance(value, Mapping) else {}
+    for key, (expected, remedy) in refused.items():
+        yield Wrong(f"{where}.{key}", found(value[key], True), expected, remedy)
+    rest = {key: item for key, item in value.items() if key not in refused} if refused else value
+    yield from _dict(rest, {"keys": settings.keys(rule.get("version"))}, where, True)
 
 
-def _setting_kind(name: str) -> str:
-    if name.endswith("_range"):
-        return "port_range"
-    return "port" if name.endswith("port") else "lines"
+def _variables(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[Wrong]:
+    """Variables of the environment, of which some are GPUStack's settings."""
+    yield from _dict(value, rule, where, secret)
+    for name, (expected, remedy) in (settings.refused_variables(value, rule) if isinstance(value, Mapping) else {}).items():
+        yield Wrong(f"{where}.{name}", found(value[name], True), expected, remedy)
 
 
 # Kinds that a pattern does not tell; each gives (what is expected, the remedy) of a wrong value, else None.

@@ -22,6 +22,8 @@ _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _REGISTRY = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?"
 _USUAL = generation.DEFAULT
 _IMAGE = f"{_USUAL.repository}:v{_USUAL.release}{_USUAL.image_end('')}"
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\r?\n[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
+_PRIVATE_KEY = re.compile(r"-----BEGIN (?:RSA |EC )?PRIVATE KEY-----\r?\n[A-Za-z0-9+/=\s]+-----END (?:RSA |EC )?PRIVATE KEY-----")
 # With its own settings or options of the mount in place of these, they would be said twice.
 _OF_VARIABLES = re.compile(r"(nfs)?vers=|nconnect=|minorversion=")
 
@@ -78,6 +80,17 @@ def is_pem(text: str) -> bool:
     return "CERTIFICATE-----" in text and "PRIVATE KEY-----" in text
 
 
+def is_certificates(text: str) -> bool:
+    """PEM, with anything between the certificates that is no key; openssl writes descriptions there."""
+    return (
+        "PRIVATE KEY-----" not in text and bool(_CERTIFICATE.findall(text)) and text.count("-----BEGIN") == len(_CERTIFICATE.findall(text))
+    )
+
+
+def is_private_key(text: str) -> bool:
+    return "ENCRYPTED" not in text and len(_PRIVATE_KEY.findall(text)) == 1 and "-----BEGIN CERTIFICATE" not in text
+
+
 def is_keys(text: str) -> bool:
     lines = [line.strip() for line in text.splitlines()]
     return any(lines) and all(re.fullmatch(r"[!-~]*", line) for line in lines)
@@ -115,6 +128,7 @@ KINDS: dict[str, tuple[Callable[[str], bool], str]] = {
         _like(rf"(?:{_REGISTRY}/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"),
         f"an image, such as registry.example.com:5000/{_IMAGE}",
     ),
+    "runner": (_like(r"\w[\w.-]{0,127}"), "the tag of a runner, such as cann8.5-910b-vllm0.18.0"),
     "gpustack_version": (
         _like(r"[0-9]+\.[0-9]+\.[0-9]+(?:\.post[0-9]+)?(?:[.-]?(?:a|b|rc)\.?[0-9]+)?"),
         f'a release of GPUStack, such as "{_USUAL.release}"',
@@ -142,5 +156,7 @@ KINDS: dict[str, tuple[Callable[[str], bool], str]] = {
     "served_name": (_like(r"[A-Za-z0-9/._][A-Za-z0-9/._:@+-]*"), "letters, digits and / . _ : @ + -"),
     "model": (is_model, "a directory of the store, such as Qwen/Qwen3-30B-A3B"),
     "keys": (is_keys, "keys of printable ASCII without white space, one a line"),
+    "certificates": (is_certificates, "certificates as PEM, -----BEGIN CERTIFICATE----- and so on, and no key"),
+    "private_key": (is_private_key, "one private key as PEM, without a password"),
     "pem": (is_pem, "the certificate and its private key, both PEM"),
 }

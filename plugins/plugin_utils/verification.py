@@ -101,7 +101,12 @@ def _unready(known: Seen, worker: dict | None) -> list[Finding]:
         return []
     if worker is None:
         return [Finding("worker", "fail", "GPUStack does not know it")]
-    return [Finding("worker", "fail", f"GPUStack has it as {worker['state']}")] if worker["state"] != "ready" else []
+    return [Finding("worker", "fail", f"GPUStack has it as {_state(worker)}")] if _state(worker) != "ready" else []
+
+
+def _state(worker: dict) -> str:
+    """GPUStack's own, but for one that it takes for ready and that gives no sign of life."""
+    return "silent" if worker.get("silent") else worker["state"]
 
 
 def present(info: dict, workers: dict[str, Seen]) -> list[dict]:
@@ -110,8 +115,9 @@ def present(info: dict, workers: dict[str, Seen]) -> list[dict]:
     return [worker for worker in info.get("workers", []) if worker["name"] not in away]
 
 
-def worker_rows(workers: list[dict], hosts: dict[str, Seen]) -> list[tuple[str, ...]]:
-    """A row for each worker that GPUStack knows, and for each host that is away; a note only where one has something to note."""
+def worker_rows(workers: list[dict], hosts: dict[str, Seen], version: str) -> list[tuple[str, ...]]:
+    """A row for each worker that GPUStack knows, and for each host that is away; a note only where one has something to note. version: the
+    server's, which a worker may lag behind."""
     by_name = {known.name: known for known in hosts.values()}
     away = [known for known in hosts.values() if known.away and known.name not in {worker["name"] for worker in workers}]
     rows: list[tuple[str, ...]] = [(known.name, known.address, "away", "-", "-", "-", known.away) for known in away]
@@ -120,14 +126,16 @@ def worker_rows(workers: list[dict], hosts: dict[str, Seen]) -> list[tuple[str, 
         unwell = "-" if known.unwell is None else str(len(known.unwell))
         memory = sum(npu["memory_total_bytes"] or 0 for npu in worker["npus"]) // 2**30
         numbers = ("-", "-", "-") if known.away else (str(worker["npu_count"]), unwell, f"{memory} GiB")
-        note = known.away or ", ".join(text.split(" (")[0] for text in known.unwell or [])
-        rows.append((worker["name"], worker["ip"], "away" if known.away else worker["state"], *numbers, note))
+        notes = [text.split(" (")[0] for text in known.unwell or []]
+        notes += [f"runs {worker['worker_version']}"] if worker.get("worker_version") not in (None, version) else []
+        note = known.away or ", ".join(notes)
+        rows.append((worker["name"], worker["ip"], "away" if known.away else _state(worker), *numbers, note))
     rows = [("WORKER", "ADDRESS", "STATE", "NPUS", "UNWELL", "NPU MEMORY", "NOTE"), *sorted(rows)]
     return rows if any(row[-1] for row in rows[1:]) else [row[:-1] for row in rows]
 
 
 def sum_line(info: dict, workers: dict[str, Seen], url: str) -> str:
     there = present(info, workers)
-    ready, npus = sum(worker["state"] == "ready" for worker in there), sum(worker["npu_count"] for worker in there)
+    ready, npus = sum(_state(worker) == "ready" for worker in there), sum(worker["npu_count"] for worker in there)
     total = len({worker["name"] for worker in info["workers"]} | {known.name for known in workers.values() if known.away})
     return f"{ready} of {total} workers ready, {npus} NPUs, GPUStack {info['version']} at {url}"

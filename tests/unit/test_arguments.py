@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import pathlib
 import re
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import arguments
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import arguments, generation
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import CommandLine
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT, DEPLOYED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 TABLE = DEFAULT.command_line
+TABLES = {each.name: each.command_line for each in DEPLOYED}
+# The options of gpustack/cmd/start.py, each with its kind and the variable that it is taken from: read by its syntax tree from the wheels
+OPTIONS_OF = pathlib.Path(__file__).parent / "samples" / "gpustack_start"
 
 
 class Ended(Exception):
@@ -39,19 +44,19 @@ class Switch(argparse.Action):
         setattr(namespace, self.dest, True)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(table: CommandLine) -> argparse.ArgumentParser:
     found = Parser(prog="gpustack", conflict_handler="resolve")
     start = found.add_subparsers().add_parser("start")
-    letters = {name: letter for letter, name in TABLE.short.items()}
-    for name in sorted(TABLE.settings):
+    letters = {name: letter for letter, name in table.short.items()}
+    for name in sorted(table.settings):
         flags = [*([letters[name]] if name in letters else []), "--" + name.replace("_", "-")]
-        kind = Switch if name in TABLE.switches else "append" if name in TABLE.repeatable else "store"
+        kind = Switch if name in table.switches else "append" if name in table.repeatable else "store"
         start.add_argument(*flags, action=kind, default=argparse.SUPPRESS)
     return found
 
 
-PARSER = parser()
-FLAGS = sorted("--" + name.replace("_", "-") for name in TABLE.settings)
+PARSERS = {name: parser(table) for name, table in TABLES.items()}
+PARSER = PARSERS[DEFAULT.name]
 VALUES = [
     "",
     "8080",
@@ -71,24 +76,26 @@ VALUES = [
     "start",
     "http://a:1",
 ]
-BEGINNINGS = st.builds(lambda flag, length: flag[:length], st.sampled_from(FLAGS), st.integers(3, 20))
-OPTIONS = st.one_of(st.sampled_from(FLAGS), BEGINNINGS, st.sampled_from(["-t", "-d", "-s", "-h", "-x", "-dt", "-dd", "-dst"]))
-WORDS = st.one_of(
-    OPTIONS,
-    st.sampled_from(VALUES),
-    st.builds(lambda option, value: f"{option}={value}", OPTIONS, st.sampled_from(VALUES)),
-    st.builds(lambda option, value: f"{option}{value}", st.sampled_from(["-t", "-d", "-s", "-dt"]), st.sampled_from(VALUES)),
-    st.text("-=td sx5.", max_size=5),
-)
 
-# Most of single words are refused; these are not.
-PAIRS = st.tuples(
-    st.one_of(st.sampled_from(FLAGS), st.sampled_from(["-t", "-s", "--tok", "--boot"])), st.sampled_from(["", "x", "-5", "a b", "-"])
-)
-SWITCHED = st.sampled_from(["-d", *("--" + name.replace("_", "-") for name in sorted(TABLE.switches))])
-LINES = st.lists(st.one_of(PAIRS, SWITCHED.map(lambda word: (word,)), WORDS.map(lambda word: (word,))), max_size=4).map(
-    lambda parts: [word for part in parts for word in part]
-)
+
+def lines(table: CommandLine) -> st.SearchStrategy[list[str]]:
+    flags = sorted("--" + name.replace("_", "-") for name in table.settings)
+    beginnings = st.builds(lambda flag, length: flag[:length], st.sampled_from(flags), st.integers(3, 20))
+    options = st.one_of(st.sampled_from(flags), beginnings, st.sampled_from(["-t", "-d", "-s", "-h", "-x", "-dt", "-dd", "-dst"]))
+    words = st.one_of(
+        options,
+        st.sampled_from(VALUES),
+        st.builds(lambda option, value: f"{option}={value}", options, st.sampled_from(VALUES)),
+        st.builds(lambda option, value: f"{option}{value}", st.sampled_from(["-t", "-d", "-s", "-dt"]), st.sampled_from(VALUES)),
+        st.text("-=td sx5.", max_size=5),
+    )
+    # Most of single words are refused; these are not.
+    pairs = st.tuples(
+        st.one_of(st.sampled_from(flags), st.sampled_from(["-t", "-s", "--tok", "--boot"])), st.sampled_from(["", "x", "-5", "a b", "-"])
+    )
+    switched = st.sampled_from(["-d", *("--" + name.replace("_", "-") for name in sorted(table.switches))])
+    parts = st.lists(st.one_of(pairs, switched.map(lambda word: (word,)), words.map(lambda word: (word,))), max_size=4)
+    return parts.map(lambda found: [word for part in found for word in part]).filter(lambda line: not differs_between_pythons(line))
 
 
 def differs_between_pythons(words: list[str]) -> bool:
@@ -97,14 +104,19 @@ def differs_between_pythons(words: list[str]) -> bool:
     return words[-1:] == ["--"] or any(re.match(r"-[^-=][^=]+=|-[^-]=\Z|-[^-].*--\Z|.*=--\Z", word) for word in words)
 
 
-@given(LINES.filter(lambda words: not differs_between_pythons(words)))
+LINES = {name: lines(table) for name, table in TABLES.items()}
+
+
+@pytest.mark.parametrize("name", TABLES)
+@given(st.data())
 @settings(max_examples=300)
-def test_a_command_line_is_read_as_by_argparse(words):
-    found = arguments.parse(words, TABLE)
+def test_a_command_line_is_read_as_by_argparse(name, data):
+    words, table = data.draw(LINES[name]), TABLES[name]
+    found = arguments.parse(words, table)
     try:
-        expected = vars(PARSER.parse_args(["start", *words]))
+        expected = vars(PARSERS[name].parse_args(["start", *words]))
     except Ended:
-        assert found.error or found.strays or set(found.values) - TABLE.settings
+        assert found.error or found.strays or set(found.values) - table.settings
     else:
         assert (found.values, found.strays, found.error) == (expected, [], None)
 
@@ -163,3 +175,20 @@ def test_an_option_of_another_release_is_read_with_its_value():
 )
 def test_gpustacks_own_arguments_are_found_behind_any_entry_point(entrypoint, command, words):
     assert arguments.words_of(entrypoint, command) == words
+
+
+def told(version: str) -> set[tuple[str, ...]]:
+    return {tuple(line.split()) for line in (OPTIONS_OF / f"{version}.txt").read_text().splitlines()}
+
+
+@pytest.mark.parametrize("release", [each.release for each in DEPLOYED])
+def test_no_option_of_the_real_command_line_is_missed_or_taken_for_another_kind(release):
+    table = generation.of(release).command_line
+    letters = {name: letter for letter, name in table.short.items()}
+    assert {tuple(word for word in words if not word.isupper() and "_" not in word) for words in told(release)} == {
+        (*filter(None, [letters.get(name)]), "--" + name.replace("_", "-"), kind)
+        for kind, names in (("switch", table.switches), ("repeatable", table.repeatable), ("value", table.values))
+        for name in names
+    }
+    named = {words[-1]: words[-3 if len(words) > 3 else 0].lstrip("-").replace("-", "_") for words in told(release) if "_" in words[-1]}
+    assert {name: key for name, key in named.items() if not name.startswith("GPUSTACK_")} == dict(table.environment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 
 import yaml
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import ports as port_table
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -116,6 +117,73 @@ def test_containers_of_gpustack_listen_on_the_ports_that_are_set_for_them():
     assert listening("atlas1", "gpustack") == [8080, 10150, 10151]
     assert listening("atlas2", "gpustack", gpustack_port="80", gpustack_worker_config={"worker_port": 10160}) == [10160, 10151]
     assert listening("atlas1", "gpustack", gpustack_port="80", gpustack_server_config={"metrics_port": "9100"}) == [80, 10150, 9100]
+
+
+V2 = {"gpustack_version": "2.3.0"}
+SERVER_V2 = [8080, 30080, 30079, 10161, 5432, 19090, 13000, 18443, 9876, 15010, 15012, 8888, 15051, 15000, 15020, 15021, 15090]
+
+
+def test_every_port_of_the_next_generation_s_image_is_looked_at():
+    """As its own check before the start has them (gpustack/cmd/prerun.py)."""
+    assert listening("atlas1", "gpustack", **V2) == [*SERVER_V2, 10150, 10151]
+    assert listening("atlas2", "gpustack", **V2) == [10150, 10151]
+    moved = {"database_port": 5433, "worker_metrics_port": 11151, "metrics_port": "10162"}
+    assert set(SERVER_V2) ^ set(listening("atlas1", "gpustack", **V2, gpustack_server_config=moved)) == {
+        *(5432, 5433, 10161, 10162, 10150, 11151),
+    }
+    without = {"database_url": "postgresql://db/gpustack", "disable_builtin_observability": "yes", "disable_metrics": False}
+    assert set(SERVER_V2) - set(listening("atlas1", "gpustack", **V2, gpustack_server_config=without)) == {5432, 19090, 13000}
+    tls = {"ssl_certfile": "/etc/gpustack.crt", "ssl_keyfile": "/etc/gpustack.key"}
+    assert set(listening("atlas1", "gpustack", **V2, gpustack_server_config=tls)) - set(SERVER_V2) == {30081, 10150, 10151}
+    assert set(listening("atlas1", "gpustack", **V2, gpustack_tls_certificate="PEM")) - set(SERVER_V2) == {30081, 10150, 10151}
+
+
+def test_ports_are_those_of_the_version_that_stays():
+    def runs(host: str, **container: object) -> dict:
+        return {**HOSTVARS, host: {**HOSTVARS[host], "ascend_driver_check_host": {"container": {"managed": True, **container}}}}
+
+    assert cluster.version_to_run("atlas2", runs("atlas2", version="2.2.3"), GPUSTACK) == "2.2.3"
+    assert cluster.version_to_run("atlas2", runs("atlas1", version="2.2.3"), GPUSTACK) == "2.2.3"
+    usual = cluster.generation.DEFAULT.release
+    assert cluster.version_to_run("atlas2", runs("atlas1", version="2.2.3", managed=False), GPUSTACK) == usual
+    assert cluster.version_to_run("atlas2", {**HOSTVARS, "atlas2": {"gpustack_version": "0.7.0"}}, GPUSTACK) == "0.7.0"
+    assert 5432 in port_table.port_settings("atlas1", runs("atlas1", version="2.2.3"), GPUSTACK)
+
+
+def test_a_port_is_known_with_what_moves_it():
+    hostvars = {**HOSTVARS, "atlas1": {**HOSTVARS["atlas1"], **V2}}
+    found = port_table.port_settings("atlas1", hostvars, GPUSTACK)
+    assert (found[8080], found[5432], found[15010]) == ("gpustack_port", "database_port in gpustack_server_config", "")
+    assert found[10151] == "worker_metrics_port in gpustack_server_config"
+    assert port_table.port_settings("atlas2", HOSTVARS, GPUSTACK)[10151] == "metrics_port in gpustack_worker_config"
+
+
+def test_of_the_next_generation_others_ask_a_worker_s_api_and_metrics_alone():
+    every = dict.fromkeys(NAMES, V2)
+    assert access("atlas2", **every) == {"gpustack-cluster": (["10150/tcp", "10151/tcp"], CLUSTER)}
+    # Nobody but the server asks the server's own worker.
+    assert access("atlas1", store_type="external", **every) == {"gpustack": (["8080/tcp"], [])}
+    direct = {"atlas2": {**V2, "gpustack_worker_config": {"proxy_mode": "direct", "service_port_range": "50000-50010"}}}
+    assert access("atlas2", **direct)["gpustack-cluster"][0] == ["10150/tcp", "10151/tcp", "50000-50010/tcp"]
+    together = {name: {**V2, "ascend_driver_check_multi_node": "true"} for name in NAMES}
+    assert access("atlas2", **together)["gpustack-cluster"][0] == [
+        *("10150/tcp", "10151/tcp", "40000-40063/tcp", "41000-41999/tcp", "60000-60031/tcp"),
+    ]
+    assert access("atlas1", **together)["gpustack-cluster"][0] == ["40000-40063/tcp", "41000-41999/tcp", "60000-60031/tcp"]
+
+
+def test_what_only_a_firewall_keeps_closed_is_known():
+    tls = {"ssl_certfile": "/etc/gpustack.crt", "ssl_keyfile": "/etc/gpustack.key", "metrics_port": 9161}
+    hostvars = {
+        **HOSTVARS,
+        "atlas1": {**HOSTVARS["atlas1"], **V2, "gpustack_server_config": tls},
+        "atlas2": {**HOSTVARS["atlas2"], **V2},
+    }
+    assert port_table.open_ports("atlas1", hostvars, GPUSTACK) == [
+        *("9161", "10151", "15020", "15021", "15090", "19090", "30081", "40000-40063"),
+    ]
+    assert port_table.open_ports("atlas2", hostvars, GPUSTACK) == ["10151", "40000-40063"]
+    assert port_table.open_ports("atlas3", hostvars, GPUSTACK) == []
 
 
 def test_every_node_of_a_swarm_has_the_gateway_and_the_services():

@@ -69,3 +69,12 @@ def test_file_that_is_yet_to_come_is_no_failure_where_that_is_said(tmp_path, cap
         assert (result["exists"], result["images"]) == (False, {})
     else:
         assert result["failed"] and f"{path} does not exist" in result["msg"]
+
+
+def test_of_several_archives_one_that_cannot_be_read_does_not_hide_the_others(tmp_path, capsys):
+    good, bad = archive(tmp_path / "a.tar", {"manifest.json": [{"Config": "abc123.json", "RepoTags": [NAME]}]}), str(tmp_path / "none.tar")
+    with patch_module_args({"paths": [good, bad]}), pytest.raises(SystemExit):
+        docker_archive_info.main()
+    held, unread = json.loads(capsys.readouterr().out)["archives"]
+    assert held == {"path": good, "exists": True, "images": {NAME: ["sha256:abc123"]}, "error": None}
+    assert (unread["path"], unread["exists"], unread["images"]) == (bad, False, {}) and unread["error"].startswith(f"{bad} does not exist")

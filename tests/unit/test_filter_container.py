@@ -62,9 +62,11 @@ def test_refusal_of_docker_is_named_and_is_no_question_of_time(message, words):
         ("setting", "Correct gpustack_server_config."),
         ("token", "Run the playbook workers"),
         ("server", "with the playbook firewall"),
+        ("trust", "Set gpustack_tls_ca to the certificate of who signed it."),
         ("store", "Run the playbook storage"),
         ("memory", "Raise memory in gpustack_container_options"),
         ("paused", "docker unpause gpustack"),
+        ("stopped", "docker start gpustack"),
         ("gone", "Someone else removed it"),
         ("ended", "does not stay up"),
         ("engine", "journalctl -u docker"),
@@ -79,6 +81,8 @@ def test_end_of_a_container_is_named_and_is_no_question_of_time(kind, words):
 def test_taken_port_is_named_with_the_command_that_shows_by_whom():
     text = told(kind="port", detail="error while attempting to bind on address ('0.0.0.0', 8080): address already in use")
     assert "ss -ltnp 'sport = :8080'" in text
+    text = told(kind="port", detail="Port 5432 required for service 'postgres' is not available")
+    assert "ss -ltnp 'sport = :5432'" in text
 
 
 def test_more_time_is_the_remedy_where_nothing_else_is_known():
@@ -93,10 +97,56 @@ def test_log_of_a_failed_start_is_shown_without_secrets():
     assert "0123abcd" not in text and "token ***" in text
 
 
+def unfit(version="0.7.1", role="server", works=True, **given) -> list[str]:
+    node = {"settings": {}, "cache_dir": "/data/models/gpustack-cache", "models_dir": "/data/models", "volumes": [], "options": {}}
+    return container.setting_problems({**node, "version": version, "role": role, "works": works, **given})
+
+
 def test_address_at_which_nothing_on_the_host_asks_is_refused():
-    (text,) = container.setting_problems({"host": "10.0.0.1"}, "gpustack_server_config")
+    (text,) = unfit(settings={"host": "10.0.0.1"})
     assert text.startswith("gpustack_server_config has host: 10.0.0.1") and "Remove host" in text
-    assert container.setting_problems({"host": "0.0.0.0"}, "x") == container.setting_problems({}, "x") == []
+    assert unfit(settings={"host": "0.0.0.0"}) == unfit() == unfit("2.3.0") == []
+
+
+def test_settings_that_fit_another_version_than_the_one_that_stays_are_refused_by_the_host():
+    assert unfit("2.3.0", "worker", settings={"metrics_port": 1, "worker_port": 2}) == [
+        "gpustack_worker_config has the setting metrics_port; expected a worker's setting. Set worker_metrics_port, and remove this."
+    ]
+    assert unfit("2.3.0", settings={"host": "10.0.0.1"}) == [
+        "gpustack_server_config has the setting host; expected a setting that GPUStack 2.3 has. Remove it."
+    ]
+
+
+def test_a_cache_that_models_do_not_get_is_refused():
+    inside = {"cache_dir": "/var/lib/gpustack/cache"}
+    (text,) = unfit("2.3.0", **inside)
+    assert text == (
+        "gpustack_cache_dir /var/lib/gpustack/cache lies in GPUStack's data, which models' containers do not get; "
+        "expected a directory that they get. Set gpustack_cache_dir: /data/models/gpustack-cache, or mount one there with gpustack_volumes."
+    )
+    assert unfit("2.3.0", **inside, works=False) == unfit("0.7.1", **inside) == []
+    assert unfit("2.3.0", **inside, volumes=["/srv/cache:/var/lib/gpustack/cache"]) == []
+
+
+def test_a_worker_that_may_not_be_privileged_is_refused_where_it_has_to_be():
+    assert unfit("2.3.0", options={"privileged": "false"}) == [
+        "gpustack_container_options has privileged: false, and a worker of GPUStack 2.3 makes containers that are; "
+        "expected it to be so too. Remove it."
+    ]
+    assert unfit("2.3.0", options={"privileged": True}) == unfit(options={"privileged": False}) == []
+
+
+def test_token_that_a_cluster_does_not_take_is_refused_with_what_to_do_now():
+    fits = {"differs": False, "unknown": False, "file": "/srv/gpustack/token"}
+    assert container.token_problems(fits) == []
+    assert container.token_problems({**fits, "differs": True}) == [
+        "gpustack_token is not the token of the cluster that is there; expected that, which GPUStack keeps in /srv/gpustack/token. Set "
+        "gpustack_token to it, or take it out of the inventory: a cluster of this version can't be given another one yet."
+    ]
+    assert container.token_problems({**fits, "unknown": True}) == [
+        "gpustack_server_config has a database_url, and gpustack_token is not set; expected the token of the cluster in that database. Set "
+        "gpustack_token to it; for an empty database, to one of your own (openssl rand -hex 16)."
+    ]
 
 
 def test_cause_of_a_worker_that_is_not_ready_is_told_only_where_it_is_known():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.ascend.gpustack.plugins.filter import gpustack
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import node
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.plan import node_plan
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.data import copy_refusals
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import node_refusals
 
@@ -31,9 +32,7 @@ def plan(host=None, config=None, compared=None, takeover=None, image_due=False, 
     present = {**HOST, **(host or {})}
     if container and present["container"]:
         present["container"] = {**CONTAINER, **container}
-    return node.node_plan(
-        present, config or SAME, compared or {}, takeover or {}, "gpustack:v", image_due, version, "gpustack", "gpustack-data"
-    )
+    return node_plan(present, config or SAME, compared or {}, takeover or {}, "gpustack:v", image_due, version, "gpustack", "gpustack-data")
 
 
 def test_nothing_is_done_to_a_container_that_is_as_it_should_be():
@@ -127,7 +126,7 @@ def test_hand_made_container_is_replaced_and_what_is_kept_is_said():
 
 def refusals(version="0.7.1", works=True, skip=(), **host) -> list[str]:
     expect = {"gpustack_version": version, "models_dir": "/data/models", "container": "gpustack", "worker": works, "skip": skip}
-    return node_refusals({"npu_holders": [], **HOST, **host}, expect, "atlas1")
+    return node_refusals({"npu_holders": [], "models": {"workers": [], "nodes": [], "workloads": []}, **HOST, **host}, expect, "atlas1")
 
 
 def test_npus_that_another_container_holds_are_not_given_to_gpustack_too():
@@ -166,6 +165,28 @@ def test_host_whose_data_is_a_copy_of_another_workers_is_refused_with_the_way_ou
     assert told(worker_uuid="") == []
 
 
+def test_copy_of_another_workers_data_is_refused_also_where_gpustack_tells_no_identities():
+    host = {**HOST, "data": {**HOST["data"], "path": "/srv/own", "worker_uuid": "u", "worker_name": "npu-1"}, "container": None}
+    host["resolved"] = {"npu7": "10.0.0.7"}
+    groups = {"gpustack_worker": ["atlas1", "atlas7"]}
+
+    def told(**worker: str) -> list[str]:
+        known = {"name": "npu-1", "ip": "10.0.0.1", "worker_uuid": None, **worker}
+        return copy_refusals(host, [known], "atlas7", {"atlas1": {"gpustack_worker_name": "npu-1"}, "atlas7": {}}, groups)
+
+    assert told() == [
+        "atlas7: its data has the identity of the worker npu-1 (10.0.0.1); expected one of its own. On the copy run: "
+        "rm -f /srv/own/worker_uuid; the next run of site.yml gives it an identity of its own."
+    ]
+    # The host itself, and another.
+    assert told(ip="10.0.0.7") == told(name="npu-2") == []
+    # Data of an older generation has no name in it, and data without an identity is nobody's.
+    host["data"]["worker_name"] = None
+    assert told() == []
+    host["data"].update(worker_uuid=None, worker_name="npu-1")
+    assert told() == []
+
+
 def test_fit_host_is_not_refused():
     assert refusals() == []
 
@@ -179,20 +200,20 @@ def test_downgrade_is_always_refused():
 
 def test_another_generation_docker_and_store_are_refused_together():
     found = refusals(
-        "2.3.0",
+        "2.0.3",
         docker={"installed": True, "running": False, "server_version": None, "error": "no socket"},
         store={"answers": False, "source": "nfs:/m", "exists": None, "error": "no answer within 20 s"},
     )
     assert [line.split(";", 1)[0] for line in found] == [
         "atlas1: Docker Engine does not answer: no socket. Start it: systemctl start docker",
-        "atlas1: gpustack_version is 2.3.0, which is not deployed yet",
+        "atlas1: gpustack_version is 2.0.3",
         "atlas1: the model store /data/models (nfs:/m) does not answer (no answer within 20 s)",
     ]
 
 
 def test_version_that_is_none_is_named():
     assert refusals("latest") == [
-        "atlas1: gpustack_version is latest; this collection deploys GPUStack 0.7. Set gpustack_version to 0.7.1."
+        "atlas1: gpustack_version is latest; this collection deploys GPUStack 0.7, 2.2.3 and 2.3. Set gpustack_version to 0.7.1 or 2.3.0."
     ]
 
 
@@ -256,6 +277,28 @@ def test_table_of_a_whole_cluster_has_a_row_for_each_worker_and_the_sum():
         "2 of 2 workers ready, 16 NPUs, GPUStack v0.7.1 at http://a:8080",
     ]
     assert (found["told"], found["stats"]["ok"], found["stats"]["npus"]) == ({}, True, 16)
+
+
+def test_worker_that_is_ready_for_gpustack_and_silent_is_not_counted_as_ready():
+    silent = {**worker("atlas1"), "silent": True}
+    found = verified([silent, worker("atlas2")], {"atlas1": {"ascend_driver_check_npus": WELL}, "atlas2": {}})
+    assert found["lines"][1:4] == [
+        "atlas1  10.0.0.6  silent  8     0       256 GiB",
+        "atlas2  10.0.0.6  ready   8     -       256 GiB",
+        "1 of 2 workers ready, 16 NPUs, GPUStack v0.7.1 at http://a:8080",
+    ]
+    found = verified([silent], {"atlas1": {"ascend_driver_check_npus": ALARM}})
+    assert "FAIL [worker] atlas1: GPUStack has it as silent." in found["lines"]
+
+
+def test_worker_that_lags_behind_the_servers_version_is_noted():
+    workers = [{**worker("atlas1"), "worker_version": "v0.7.1"}, {**worker("atlas2"), "worker_version": "v0.7.0"}]
+    found = verified(workers, {"atlas1": {}, "atlas2": {"ascend_driver_check_npus": {**WELL, "unwell": ["NPU 5 Alarm"]}}})
+    assert found["lines"][:3] == [
+        "WORKER  ADDRESS   STATE  NPUS  UNWELL  NPU MEMORY  NOTE",
+        "atlas1  10.0.0.6  ready  8     -       256 GiB",
+        "atlas2  10.0.0.6  ready  8     1       256 GiB     NPU 5 Alarm, runs v0.7.0",
+    ]
 
 
 def test_lost_records_are_the_servers_problem_and_the_command_to_copy_comes_last():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.ascend.gpustack.plugins.filter import image
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import images
 
 NAME = "r:5000/gpustack/gpustack:v0.7.1-npu"
 HOST = {"chip": "910B4", "machine": "aarch64", "version": "0.7.1"}
@@ -15,22 +16,34 @@ def test_image_follows_the_chip(chip, end):
     assert image.image_variant(chip) == end
 
 
+def problems(host: dict | None = None, archives: list[dict] | None = None, asked: dict | None = None, lacks: tuple = (NAME,)) -> list[str]:
+    """Of a host of 0.7, which needs one image and lacks it."""
+    return images.problems(
+        [NAME], {**HOST, "lacks": list(lacks), **(host or {})}, archives or [], {"images": {NAME: asked}} if asked else {}
+    )
+
+
+def archive(path: str = "/a.tar", where: str = "", **more) -> dict:
+    """What docker_archive_info says of one archive among those of one place."""
+    return {"where": where, "archives": [{"path": path, "exists": True, "images": {}, "error": None, **more}]}
+
+
 def test_image_that_can_be_had_is_no_problem():
-    assert image.image_problems(NAME, HOST, {}, ASKED) == image.image_problems(NAME, {**HOST, "chip": ""}, {}, {}) == []
-    assert image.image_problems(NAME, HOST, {"path": "/a", "where": "", "exists": True, "images": {NAME: []}}, {}) == []
+    assert problems(asked=ASKED) == problems({"chip": ""}) == problems(lacks=()) == []
+    assert problems(archives=[archive(images={NAME: []})]) == []
     # A store that is yet to be mounted, or a host that is told of elsewhere
-    for unknown in ({"skipped": True}, {"unreachable": True}, {"exists": False, "images": {}}):
-        assert image.image_problems(NAME, HOST, {"path": "/a", "where": "", **unknown}, {}) == []
+    for unknown in ({"where": "", "skipped": True}, {"where": "", "unreachable": True}, archive(exists=False)):
+        assert problems(archives=[unknown]) == []
 
 
 def test_image_for_other_chips_is_refused_by_name():
-    assert image.image_problems(NAME, {**HOST, "chip": "310P3"}, {}, {}) == [
+    assert problems({"chip": "310P3"}) == [
         "its NPUs are 310P3, and r:5000/gpustack/gpustack:v0.7.1-npu has engines for 910B; expected "
         "r:5000/gpustack/gpustack:v0.7.1-npu-310p. Set gpustack_image to that, or remove it."
     ]
-    assert "has images for 910B and 310P alone" in image.image_problems(NAME, {**HOST, "chip": "910ProB"}, {}, {})[0]
+    assert "has images for 910B and 310P alone" in problems({"chip": "910ProB"})[0]
     # Of an image of another name nothing is known.
-    assert image.image_problems("r:5000/own:1", {**HOST, "chip": "310P3"}, {}, {}) == []
+    assert images.problems(["r:5000/own:1"], {**HOST, "chip": "310P3", "lacks": []}, [], {}) == []
 
 
 @pytest.mark.parametrize(
@@ -48,24 +61,116 @@ def test_image_for_other_chips_is_refused_by_name():
     ],
 )
 def test_registrys_answer_is_told(answer, told):
-    assert image.image_problems(NAME, HOST, {}, {**ASKED, **answer}) == [told]
+    assert problems(asked={**ASKED, **answer}) == [told]
 
 
 def test_archive_without_the_image_is_told():
-    archive = {"path": "/a.tar", "where": "the controller"}
-    assert image.image_problems(NAME, HOST, {**archive, "msg": "/a.tar does not exist."}, {}) == ["the controller: /a.tar does not exist."]
-    (told,) = image.image_problems(NAME, HOST, {**archive, "exists": True, "images": {"x:1": []}}, {})
+    unread = archive(where="the controller", exists=False, error="/a.tar does not exist.")
+    assert problems(archives=[unread]) == ["the controller: /a.tar does not exist."]
+    assert problems(archives=[{"where": "the controller", "msg": "no Python there"}]) == ["the controller: no Python there"]
+    (told,) = problems(archives=[archive(where="the controller", images={"x:1": []})])
     assert told.startswith(f"/a.tar on the controller holds x:1; expected {NAME}. Set gpustack_image")
+    # As for a host that has the image already
+    assert problems(archives=[archive(images={"x:1": []})], lacks=())[0].startswith(f"/a.tar holds x:1; expected {NAME}.")
 
 
 def test_failure_has_the_remedy_for_just_that():
-    assert image.image_failure({"error": "no end within 9 s", "kind": "time"}, "a1", NAME, "") == (
+    assert images.failure({"error": "no end within 9 s", "kind": "time"}, "a1", NAME, "") == (
         f"a1: {NAME} could not be pulled from r:5000: no end within 9 s. Raise gpustack_image_timeout if it only needs longer, or bring "
         "the image as a file with gpustack_image_archive."
     )
-    told = image.image_failure({"error": "no space left on device", "kind": "disk"}, "a1", NAME, "/a.tar")
+    told = images.failure({"error": "no space left on device", "kind": "disk"}, "a1", NAME, "/a.tar")
     assert "could not be loaded from /a.tar: no space left on device. Make room" in told
-    assert "module crashed" in image.image_failure({"msg": "module crashed"}, "a1", NAME, "")
+    assert "module crashed" in images.failure({"msg": "module crashed"}, "a1", NAME, "")
+
+
+MAIN, PAUSE, RUNNER = "gpustack/gpustack:v2.3.0", "gpustack/runtime:pause", "gpustack/runner:cann8.5-910b-vllm0.18.0"
+WORKER = {"version": "2.3.0", "registry": "", "runners": ["cann8.5-910b-vllm0.18.0"], "worker": True}
+THERE, NOT_THERE = {"present": True, "id": "sha256:1"}, {"present": False, "id": None}
+FURTHER = [PAUSE, "gpustack/runtime:health", RUNNER]
+
+
+def plan(host: dict, archives: list[dict] | None = None, names: list[str] | None = None, version: str = "2.3.0") -> dict:
+    return images.plan(names or [MAIN, PAUSE, RUNNER], host, archives or [], version)
+
+
+def held(path: str, **more) -> dict:
+    return {"path": path, "where": "", "exists": True, "images": {}, "error": None, **more}
+
+
+def test_a_worker_needs_what_its_models_run_in_and_a_server_does_not():
+    assert images.needed(MAIN, WORKER) == [MAIN, *FURTHER]
+    assert images.needed(MAIN, {**WORKER, "worker": False}) == [MAIN]
+    # GPUStack asks for them below the registry that it is told of.
+    mirror = images.needed(f"r:5000/{MAIN}", {**WORKER, "registry": "r:5000", "runners": []})
+    assert mirror == [f"r:5000/{MAIN}", f"r:5000/{PAUSE}", "r:5000/gpustack/runtime:health"]
+    # Where the engines are in GPUStack's own image
+    assert images.needed(NAME, {**WORKER, "version": "0.7.1"}) == [NAME]
+
+
+def test_a_host_that_has_its_images_is_left_alone():
+    host = {"image": THERE, "images": {PAUSE: THERE, RUNNER: THERE}}
+    nothing = {"due": [], "loads": [], "pulls": [], "problems": []}
+    assert plan(host) == plan(host, [held("/m.tar", images={MAIN: ["sha256:1"]}), held("/r.tar", images={RUNNER: ["sha256:1"]})]) == nothing
+
+
+def test_what_runs_is_there_though_another_was_looked_for():
+    """Where the inventory names no version, what a host needs is known when it has been read."""
+    host = {"image": {"name": "gpustack/gpustack:v9", "present": False}, "container": {"image": MAIN, "image_id": "sha256:1"}, "images": {}}
+    assert plan(host)["due"] == []
+    assert plan({**host, "container": {"image": "gpustack/gpustack:v8", "image_id": "sha256:1"}})["due"] == [MAIN]
+    # One that was looked for and is gone has to come again, whatever runs.
+    assert plan({**host, "image": {"name": MAIN, "present": False}})["due"] == [MAIN]
+
+
+def test_what_is_missing_is_pulled_or_comes_from_the_archive_that_holds_it():
+    host = {"image": THERE, "images": {PAUSE: NOT_THERE, RUNNER: NOT_THERE}}
+    assert plan(host)["pulls"] == plan(host)["due"] == [PAUSE, RUNNER]
+    archives = [held("/m.tar", images={MAIN: ["sha256:1"]}), held("/r.tar", images={RUNNER: ["a"], PAUSE: ["b"], "other:1": ["c"]})]
+    found = plan(host, archives)
+    assert (found["loads"], found["pulls"], found["problems"]) == ([{"path": "/r.tar", "images": [PAUSE, RUNNER]}], [], [])
+
+
+def test_an_archive_with_another_image_of_the_name_replaces_it():
+    host = {"image": THERE, "images": {PAUSE: THERE, RUNNER: THERE}}
+    found = plan(host, [held("/m.tar", images={MAIN: ["sha256:2", "sha256:3"]})])
+    assert (found["due"], found["loads"]) == ([MAIN], [{"path": "/m.tar", "images": [MAIN]}])
+
+
+def test_with_archives_nothing_is_asked_of_a_registry():
+    host = {"image": NOT_THERE, "images": {PAUSE: NOT_THERE, RUNNER: THERE}}
+    found = plan(host, [held("/r.tar", images={RUNNER: ["sha256:1"]}), held("/s.tar")])
+    assert found["pulls"] == []
+    assert found["problems"] == [
+        f"/r.tar, /s.tar hold {RUNNER}; expected {MAIN}. Set gpustack_image to what it holds, or gpustack_image_archives to another file.",
+        f"it lacks {PAUSE}, which no archive of gpustack_image_archives holds; expected it there. "
+        "Add the file that does, or load it there (docker load -i FILE).",
+    ]
+    # A server has no need of what is in the workers' archive, and a store may be yet to come.
+    assert plan({"image": THERE, "images": {}}, [held("/r.tar", images={RUNNER: ["sha256:1"]})], [MAIN])["problems"] == []
+    assert plan(host, [held("/r.tar", exists=False)])["problems"] == []
+    assert plan(host, [held("/r.tar", exists=False, error="/r.tar does not exist.")])["problems"] == ["/r.tar does not exist."]
+    # Where there is one image alone, an archive without it is a slip, whatever the host has.
+    (told,) = plan({"image": THERE, "images": {}}, [held("/a.tar", images={"x:1": []})], [NAME], "0.7.1")["problems"]
+    assert told.startswith(f"/a.tar holds x:1; expected {NAME}. Set gpustack_image to what it holds, or gpustack_image_archive to")
+
+
+def test_preflight_asks_for_each_image_that_is_not_there():
+    refused = {**ASKED, "registry": "", "available": False, "error": "manifest unknown", "kind": "missing"}
+    asked = {"images": {PAUSE: {**ASKED, "registry": ""}, RUNNER: refused}}
+    found = images.problems([MAIN, PAUSE, RUNNER], {**HOST, "version": "2.3.0", "lacks": [PAUSE, RUNNER]}, [], asked)
+    assert found == [
+        f"it lacks {RUNNER}, which can't be pulled from Docker Hub (manifest unknown); expected it there. "
+        "Check gpustack_registry and gpustack_runners, or bring the image as a file with gpustack_image_archives."
+    ]
+    # For one reason, once
+    asked["images"][PAUSE] = refused
+    (told,) = images.problems([MAIN, PAUSE, RUNNER], {**HOST, "version": "2.3.0", "lacks": [PAUSE, RUNNER]}, [], asked)
+    assert told.startswith(f"it lacks {PAUSE}, {RUNNER}, which can't be pulled from Docker Hub (manifest unknown); expected it there.")
+    asked["images"][PAUSE] = {**ASKED, "registry": ""}
+    asked["images"][RUNNER] = {**ASKED, "registry": "", "architectures": ["amd64"]}
+    (told,) = images.problems([MAIN, PAUSE, RUNNER], {**HOST, "version": "2.3.0", "lacks": [PAUSE, RUNNER]}, [], asked)
+    assert told.endswith("expected arm64, the host's processor. Bring one for it with gpustack_image_archives.")
 
 
 def test_images_of_a_stack_are_on_the_host_or_in_an_archive():

@@ -6,6 +6,7 @@ import copy
 from dataclasses import asdict
 
 import pytest
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import cluster, npu, report
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.checks import SKIPPABLE
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Finding
@@ -18,7 +19,7 @@ NPU = {
     "problems": [],
     "findings": [],
     "driver_version": "25.2.0",
-    "chips": [{**CHIP, "npu_id": number, "device": f"/dev/davinci{number}"} for number in range(8)],
+    "chips": [{**CHIP, "npu_id": number, "logic_id": number, "device": f"/dev/davinci{number}"} for number in range(8)],
     "manager_devices": ["/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc"],
     "mounts": ["/usr/local/dcmi"],
     "missing_files": [],
@@ -29,6 +30,7 @@ HOST = {
     "docker": {"installed": True, "running": True, "server_version": "26.1.3", "error": None},
     "listeners": [],
     "npu_holders": [],
+    "models": {"workers": [], "nodes": [], "workloads": []},
     "clock": {"skew_s": 0.4},
     "store": {"answers": True, "exists": True, "root_fs": False, "source": "172.16.33.106:/data/models"},
     "data": {"name": "gpustack-data", "path": "/var/lib/docker/volumes/gpustack-data/_data", "on_store": False, "worker_uuid": None},
@@ -39,6 +41,7 @@ HOST = {
 EXPECT = {
     "cluster": "gpustack",
     "worker": True,
+    "server": False,
     "address": "172.16.33.106",
     "container": "gpustack",
     "models_dir": "/data/models",
@@ -53,8 +56,12 @@ EXPECT = {
     "multi_node": False,
     "accept_health": ["OK"],
     "minimum_driver": "24.1.rc2",
+    "runners": [],
     "gpustack_version": "0.7.1",
+    "version_asked": True,
     "firewall": "configure",
+    "port_settings": {},
+    "open_ports": [],
     "skip": [],
 }
 
@@ -144,6 +151,81 @@ def test_privileged_container_is_a_warning_and_one_with_npus_a_failure():
     assert told(changed(HOST, npu_holders=holders), worker=False) == []
 
 
+def running(*workloads: tuple[str, bool, list[int]], workers: tuple[str, ...] = (), nodes: tuple[str, ...] = (), **changes: object) -> dict:
+    found = [
+        {"name": name, "containers": [f"{name}-pause", f"{name}-run-0"], "running": True, "ours": ours, "npus": npus, **changes}
+        for name, ours, npus in workloads
+    ]
+    return changed(HOST, models={"workers": list(workers), "nodes": list(nodes), "workloads": found})
+
+
+def test_models_of_this_cluster_are_no_strangers_to_it_and_are_to_a_swarm():
+    host = running(("tiny-050qc", True, [0, 1]))
+    assert told(host) == []
+    text = "GPUStack runs the model instance tiny-050qc on NPU 0, 1, which is not this cluster's; expected no other's models"
+    assert told(host, cluster="swarm", gpustack_version="") == [("models", "fail", text)]
+    assert told(host, cluster="swarm", gpustack_version="", worker=False) == []
+
+
+def test_no_worker_is_started_where_it_would_remove_anothers_models():
+    host = running(("tiny-050qc", True, [0]), ("theirs", False, [4]), ("starting", False, []), workers=("gpustack-worker",))
+    assert told(host) == [
+        (
+            "models",
+            "fail",
+            "the container gpustack-worker is another worker of GPUStack; expected gpustack alone: each removes the containers of the "
+            "other's models",
+        ),
+        ("models", "fail", "GPUStack runs the model instance theirs on NPU 4, which is not this cluster's; expected no other's models"),
+        ("models", "fail", "GPUStack runs the model instance starting, which is not this cluster's; expected no other's models"),
+    ]
+    refused = node_refusals(
+        host, {"gpustack_version": "0.7.1", "models_dir": "/data/models", "container": "gpustack", "worker": True, "skip": []}, "atlas1"
+    )
+    assert len(refused) == 3 and refused[1].endswith("where that is gone, run: docker rm -f theirs-pause theirs-run-0")
+    assert told(host, skip=["models"]) == told(running(("theirs", False, [4]), running=False)) == []
+
+
+def test_a_gpustack_of_another_name_is_met_before_a_second_one_gets_its_data():
+    host = running(nodes=("gpustack-server",))
+    text = "the container gpustack-server has GPUStack's data, and runs; expected gpustack alone to be GPUStack on a host"
+    assert told(host) == told(host, worker=False) == [("models", "fail", text)]
+    expect = {"gpustack_version": "2.3.0", "models_dir": "/data/models", "container": "gpustack", "worker": False, "skip": []}
+    assert node_refusals(host, expect, "atlas1") == [
+        f"atlas1: {text}. Stop it, or set gpustack_container_name: gpustack-server for this host to take it over."
+    ]
+    # A Swarm is told of what holds its NPUs.
+    holders = [{"container": "gpustack-server", "npus": [1], "via": "devices"}]
+    assert told(changed(host, npu_holders=holders)) == [("models", "fail", text)]
+    found = told(changed(host, npu_holders=holders), cluster="swarm", gpustack_version="")
+    assert [each[0] for each in found] == ["npu_holders"]
+
+
+def test_a_worker_beside_the_server_hands_its_record_over():
+    host = changed(running(workers=("gpustack-worker",)), container={**MADE, "name": "gpustack-server", "managed": False})
+    expect = {"gpustack_version": "2.3.0", "models_dir": "/data/models", "container": "gpustack-server", "worker": True, "skip": []}
+    (refused,) = node_refusals(host, {**expect, "server": True}, "atlas1")
+    assert refused == (
+        "atlas1: the container gpustack-worker is another worker of GPUStack; expected gpustack-server alone: each removes the containers "
+        "of the other's models. Remove it; so that gpustack-server is that worker then, with its name and record, by: docker stop "
+        "gpustack-worker && docker cp gpustack-worker:/var/lib/gpustack/worker_uuid - | docker cp - gpustack-server:/var/lib/gpustack && "
+        "docker cp gpustack-worker:/var/lib/gpustack/worker_name - | docker cp - gpustack-server:/var/lib/gpustack && docker rm "
+        "gpustack-worker"
+    )
+    (refused,) = node_refusals(host, {**expect, "server": False}, "atlas1")
+    assert refused.endswith("Remove it, or set gpustack_container_name: gpustack-worker for this host to take it over.")
+
+
+def test_worker_of_gpustack_is_no_guest_on_the_hosts_of_a_swarm():
+    assert told(running(workers=("gpustack",)), cluster="swarm", gpustack_version="") == [
+        (
+            "models",
+            "fail",
+            "the container gpustack is a worker of GPUStack, whose models take the NPUs; expected the stack of vLLM alone to use them",
+        )
+    ]
+
+
 def said_there(kind: str, message: str, npu_id: int | None = None) -> dict:
     return {"kind": kind, "message": message, "npu_id": npu_id}
 
@@ -176,6 +258,7 @@ def test_npu_with_two_faults_is_one_npu_less():
     )
     usable = usable_npus(npu, EXPECT)
     assert (usable["count"], len(usable["unwell"])) == (7, 1)
+    assert [chip["logic_id"] for chip in usable["chips"]] == [0, 1, 2, 3, 4, 6, 7]
     assert usable["problems"] == [f"{found[2]}. Repair it, or set ascend_driver_check_expected_npus: 7 for this host."]
 
 
@@ -242,6 +325,55 @@ def test_container_that_is_newer_than_the_variable_is_told_before_anything_is_ch
     assert told(changed(HOST, container=changed(MADE, managed=False, version=None))) == []
 
 
+def test_no_generation_takes_the_place_of_another_unasked():
+    runs = changed(HOST, container=changed(MADE, version="0.7.1"))
+    data = changed(HOST["data"], exists=True)
+    (found,) = [
+        item for item in host_findings(changed(runs, data=data), NPU, {**EXPECT, "gpustack_version": "2.3.0"}) if item["check"] == "version"
+    ]
+    assert Finding(**found).sentence == (
+        "the container gpustack runs GPUStack 0.7.1, whose data GPUStack 2.3.0 does not take; "
+        "expected a gpustack_version of its generation. "
+        "Set gpustack_version: 0.7.1 to keep it, or gpustack_data_volume to a new one to begin anew with 2.3.0."
+    )
+
+    def of_version(*words, **more):
+        return [each for each in told(*words, **more) if each[0] == "version"]
+
+    back = changed(runs, container=changed(MADE, version="2.3.0"), data=data)
+    assert [check for check, result, _text in told(back) if result == "fail"] == ["version"]
+    # Within a generation it does, and with a volume that is yet to be made.
+    assert of_version(changed(back, container=changed(MADE, version="2.2.3")), gpustack_version="2.3.0") == []
+    assert of_version(changed(runs, data=changed(data, exists=False)), gpustack_version="2.3.0") == []
+
+
+@pytest.mark.parametrize(
+    ("left", "refused"), [(["database.db", "token"], 1), (["postgresql"], 0), (["database.db", "postgresql"], 0), ([], 0)]
+)
+def test_data_that_another_generation_left_is_not_begun_anew_with(left, refused):
+    host = changed(HOST, data=changed(HOST["data"], exists=True, cluster=left))
+    found = [text for check, _result, text in told(host, gpustack_version="2.3.0") if check == "version"]
+    assert found == ["the data gpustack-data holds a cluster of GPUStack 0.7, which 2.3.0 does not take"] * refused
+
+
+def test_what_runs_stays_where_no_version_is_asked_for_and_the_newer_one_is_mentioned(monkeypatch):
+    runs = changed(HOST, container=changed(MADE, version="0.7.0"))
+    stays = "the container gpustack runs GPUStack 0.7.0, which stays, since gpustack_version is not set"
+    expect = {**EXPECT, "gpustack_version": "0.7.0", "version_asked": False}
+    (found,) = [item for item in host_findings(runs, NPU, expect) if item["result"] != "pass"]
+    assert (found["result"], found["message"]) == ("warn", stays)
+    assert found["remedy"] == (
+        "0.7.1 is what new clusters get. Set gpustack_version: 0.7.0 to keep it, or 0.7.1 to upgrade it; its data is copied first."
+    )
+    monkeypatch.setattr(generation, "DEFAULT", generation.of("2.3.0"))
+    (found,) = [item for item in host_findings(runs, NPU, expect) if item["result"] != "pass"]
+    assert found["remedy"] == (
+        "2.3.0 is what new clusters get. Set gpustack_version: 0.7.0 to keep it, or 2.3.0 with a new gpustack_data_volume to begin anew "
+        "with that."
+    )
+    assert told(runs, gpustack_version="0.7.0") == []
+
+
 def test_port_holder_clock_and_store_are_all_found_at_once():
     host = changed(
         HOST,
@@ -255,6 +387,38 @@ def test_port_holder_clock_and_store_are_all_found_at_once():
     )
     assert [check for check, _result, _text in told(host)] == ["ports", "npu_holders", "clock", "store"]
     assert "port 8080 is taken by java (pid 7); GPUStack needs it" in [text for _check, _result, text in told(host)]
+
+
+@pytest.mark.parametrize(
+    ("port", "remedy"),
+    [
+        (5432, "Stop that, or set another port: database_port in gpustack_server_config."),
+        (15010, "Stop that; GPUStack has no other for it."),
+        (8001, "Stop that, or set another port."),
+    ],
+)
+def test_a_port_that_is_taken_is_told_with_what_moves_it(port, remedy):
+    host = changed(HOST, listeners=[{"port": port, "process": "postgres", "pid": 7, "container": None, "ours": False}])
+    known = {5432: "database_port in gpustack_server_config", 15010: ""}
+    expect = {**EXPECT, "port_settings": known if port in known else {}}
+    found = [item for item in host_findings(host, NPU, expect) if item["result"] != "pass"]
+    assert [(item["message"], item["remedy"]) for item in found] == [
+        (f"port {port} is taken by postgres (pid 7); GPUStack needs it", remedy)
+    ]
+    # A version that stays needs others than those of the usual one, which were looked at.
+    assert host_findings(host, NPU, {**EXPECT, "port_settings": {1: ""}}) == host_findings(HOST, NPU, EXPECT)
+
+
+def test_what_stays_open_without_a_firewall_is_said():
+    assert told(open_ports=["10161", "19090"]) == told(firewall="disable") == []
+    assert told(firewall="disable", open_ports=["10161", "19090", "40000-40063"]) == [
+        (
+            "firewall",
+            "warn",
+            "without a firewall everyone reaches the ports 10161, 19090 and 40000-40063, "
+            "where GPUStack asks for no password or talks without TLS",
+        )
+    ]
 
 
 def test_check_is_skipped_by_its_name():
@@ -281,6 +445,14 @@ def test_room_is_wanted_for_an_image_that_is_yet_to_come_and_for_models_where_th
     # What lies under a mount point that is yet to be mounted says nothing of the store.
     pending = changed(host, store=changed(store, root_fs=True), image={"present": True})
     assert told(pending, store_type="nfs") == []
+
+
+def test_no_room_is_wanted_for_an_image_that_a_container_which_stays_does_not_need():
+    docker = changed(HOST["docker"], root_dir="/var/lib/docker", root_free_mb=1024)
+    stays = changed(MADE, version="0.7.1", image="gpustack/gpustack:v0.7.1-npu")
+    host = changed(HOST, docker=docker, container=stays, image={"name": "gpustack/gpustack:v2.3.0", "present": False})
+    assert [check for check, _result, _text in told(host, version_asked=False)] == []
+    assert [check for check, _result, _text in told(host)] == ["space"]
 
 
 def test_store_that_this_host_may_only_read_is_no_place_for_its_cache():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import records
 
 GROUPS = {"gpustack_worker": ["atlas1", "atlas2", "atlas3"]}
@@ -64,3 +65,65 @@ def test_loss_is_told_with_the_place_of_the_copies_and_the_way_to_say_that_it_wa
         "verify this",
     ]
     assert records.loss({}, "atlas1", "/srv/backup", "verify this") == []
+
+
+EMPTY = {"worker_uuid": None, "worker_name": None}
+KNOWN = {"id": 4, "name": "atlas2", "ip": "10.0.0.2", "state": "not_ready", "worker_uuid": None}
+
+
+def stale(data: dict, resolved: str = "10.0.0.2", **record: object) -> dict:
+    host = {"data": {**EMPTY, **data}, "resolved": {"atlas2.example": resolved}}
+    return records.stale_worker([{**KNOWN, "name": "other"}, {**KNOWN, **record}], "atlas2", host)
+
+
+@pytest.mark.parametrize("uuid", [None, "another"])
+def test_worker_that_lost_its_data_is_known_by_its_identity_where_gpustack_tells_it(uuid):
+    assert stale({"worker_uuid": uuid, "worker_name": "atlas2"}, worker_uuid="u") == {**KNOWN, "worker_uuid": "u", "here": True}
+    assert stale({"worker_uuid": "u"}, worker_uuid="u") == {}
+
+
+def test_worker_that_lost_its_data_is_known_by_its_empty_data_directory_where_gpustack_tells_no_identities():
+    assert stale({}) == {**KNOWN, "here": True}
+    assert stale({}, resolved="10.0.0.9") == {**KNOWN, "here": False}
+    assert stale({}, name="free") == {}
+    # Its own, also where an older generation wrote no name
+    assert stale({"worker_uuid": "u", "worker_name": "atlas2"}) == stale({"worker_uuid": "u"}) == {}
+
+
+def test_worker_that_is_to_get_the_name_of_another_is_refused():
+    assert stale({"worker_uuid": "u", "worker_name": "earlier"})["id"] == 4
+
+
+def test_run_that_was_ended_while_it_took_a_record_over_goes_on_and_takes_none_that_is_anothers_by_now():
+    named = {"worker_name": "atlas2"}
+    assert stale(named) == stale(named, state="ready") == stale(named, resolved="10.0.0.9") == {}
+    assert stale(named, resolved="10.0.0.9", state="ready")["id"] == 4
+
+
+HELD = "atlas2: GPUStack already has a worker atlas2 (id 4, 10.0.0.2, {}), registered from another data directory; expected a free name. {}"
+OTHER = "give this host another gpustack_worker_name"
+ASK = f"If it is what is left of this host, set gpustack_worker_replace_stale: true to remove it; else {OTHER}."
+NEVER = f"{{}}, so that it is another host's, or was until now: {OTHER}, or remove the worker on GPUStack's page."
+LATER = "GPUStack has not noticed yet that it is gone: run this again in three minutes."
+
+
+@pytest.mark.parametrize(
+    ("here", "state", "answers", "replace", "told"),
+    [
+        (True, "not_ready", False, False, ASK),
+        (True, "not_ready", False, True, None),
+        (True, "unreachable", False, True, None),
+        (True, "ready", False, False, ASK),
+        (True, "ready", False, True, LATER),
+        (False, "not_ready", False, False, ASK),
+        (False, "not_ready", False, True, None),
+        (False, "not_ready", True, False, NEVER.format("10.0.0.2 answers")),
+        (False, "not_ready", True, True, NEVER.format("10.0.0.2 answers")),
+        (False, "ready", False, False, NEVER.format("It is ready")),
+        (False, "ready", False, True, NEVER.format("It is ready")),
+        (False, "ready", True, True, NEVER.format("It is ready")),
+    ],
+)
+def test_record_of_a_worker_that_may_be_another_hosts_is_never_taken(here, state, answers, replace, told):
+    record = {**KNOWN, "state": state, "here": here}
+    assert records.stale_refusal(record, answers, replace, "atlas2") == (HELD.format(state, told) if told else "")

@@ -5,28 +5,35 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 from ansible_collections.ascend.gpustack.plugins.filter import reset
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import command_line
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import _trusted
+from test_node_spec import ROOT, STORE, variables_of
 
 SETTINGS = {
     "container": "gpustack",
     "reset_data": True,
     "confirmed": False,
-    "image": "gpustack/gpustack:v0.7.1-npu",
     "firewall": "configure",
     "models_dir": "/data/models",
     "store_type": "nfs",
     "exports": False,
     "inventory": ["/nowhere/my hosts.yml"],
     "limit": "",
+    "instances": [],
 }
 HOST = {
     "docker": {"installed": True, "running": True, "error": None},
     "container": {"name": "gpustack", "status": "running", "managed": True},
     "data": {"name": "gpustack-data", "exists": True, "managed": True},
-    "image": {"present": True},
+    "image": {"name": "gpustack/gpustack:v0.7.1-npu", "present": True},
+    "images": {},
     "firewalld": {"installed": True, "running": True},
     "store": {"is_mount": True},
+    "models": {"workers": [], "workloads": []},
 }
 CONFIG = {"removed": ["/etc/gpustack"], "kept": [], "item": {"path": "/etc/gpustack", "what": "the configuration", "goes": True}}
 BY_HAND = {"path": "/data/models/cache", "why": "was not made by this collection", "command": "rm -rf -- /data/models/cache"}
@@ -41,6 +48,13 @@ def of_host(directories: list[dict] | None = None, settings: dict | None = None,
 def report(hosts: dict[str, dict | None], **settings: Any) -> dict:
     plans = {host: {"gpustack_reset_plan": found} if found else {} for host, found in hosts.items()}
     return reset.reset_report(list(hosts), plans, {**SETTINGS, **settings})
+
+
+def test_images_with_engines_are_not_left_behind_unsaid():
+    runner, absent = "gpustack/runner:cann8.5-910b-vllm0.18.0", "gpustack/runtime:pause"
+    images = {runner: {"name": runner, "present": True}, absent: {"name": absent, "present": False}}
+    stays = [thing for thing in of_host(images=images)["stays"] if "image" in thing[0]]
+    assert stays[1:] == [[f"the image {runner}", f"docker image rm {runner}"]] and len(stays) == 2
 
 
 def test_all_hosts_are_told_together_with_the_command_that_goes_on():
@@ -151,3 +165,60 @@ def test_command_repeats_what_this_run_was_given_but_no_secret(monkeypatch):
         line
         == "ansible-playbook ascend.gpustack.reset -e gpustack_data_volume=/srv/gpdata -e '@site vars.yml' -e gpustack_reset_confirm=true"
     )
+
+
+def workload(name: str, ours: bool) -> dict:
+    return {"name": name, "containers": [f"{name}-pause", f"{name}-run-0"], "running": True, "ours": ours, "npus": [0]}
+
+
+def test_models_of_this_node_go_with_it_and_those_of_another_gpustack_stay():
+    models = {"workers": [], "workloads": [workload("mine", True), workload("known", False), workload("theirs", False)]}
+    found = of_host(models=models, settings={"instances": ["known", "elsewhere"]})
+    assert found["models"] == ["mine-pause", "mine-run-0", "known-pause", "known-run-0"]
+    assert found["goes"][:3] == [
+        "the container gpustack (running)",
+        "the model instance mine (mine-pause, mine-run-0)",
+        "the model instance known (known-pause, known-run-0)",
+    ]
+    assert found["stays"][0] == ["the model instance theirs, which is another GPUStack's", "docker rm -f theirs-pause theirs-run-0"]
+    # Also where the worker is gone
+    assert of_host(models=models, container=None)["models"] == ["mine-pause", "mine-run-0"]
+
+
+def test_nothing_is_removed_beside_another_worker_whose_models_may_be_mistaken_for_this_ones():
+    models = {"workers": ["gpustack-worker"], "workloads": [workload("mine", True), workload("theirs", False)]}
+    found = of_host(models=models)
+    assert (found["goes"], found["models"]) == ([], []) and found["refusal"] == (
+        "another worker of GPUStack is on this host (gpustack-worker), and models that are one's or the other's (mine, theirs); "
+        "expected no other. Remove that worker and its models first"
+    )
+    assert of_host(models={"workers": ["gpustack-worker"], "workloads": []})["refusal"] == ""
+
+
+def test_instances_that_gpustack_runs_on_a_host_are_known_by_its_workers_name():
+    variables = variables_of("worker", "worker", "1.45", STORE, {"gpustack_worker_name": "npu.2"})
+    variables["__gpustack_cluster"] = {
+        "instances": [
+            {"model": "tiny", "workloads": {"npu.2": "tiny-050qc"}},
+            {"model": "big", "workloads": {"npu-1": "big-1b2c3", "npu.2": "big-1b2c3-f0"}},
+            {"model": "new", "workloads": {}},
+        ]
+    }
+    templar = Templar(loader=DataLoader(), variables=variables)
+    assert templar.template(_trusted("{{ _gpustack_reset_settings.instances }}")) == ["tiny-050qc", "big-1b2c3-f0"]
+    variables.pop("__gpustack_cluster")
+    assert Templar(loader=DataLoader(), variables=variables).template(_trusted("{{ _gpustack_reset_settings.instances }}")) == []
+
+
+def test_models_that_are_left_without_their_worker_go_too():
+    (task,) = (
+        task for task in yaml.safe_load((ROOT / "roles/gpustack/tasks/reset.yml").read_text()) if task["name"].endswith("worker ran")
+    )
+    left = {**HOST, "container": None, "models": {"workers": [], "workloads": [workload("late", True), workload("theirs", False)]}}
+    plan = {"gpustack_reset_plan": {"models": ["mine-run-0"]}, "_gpustack_reset_settings": SETTINGS}
+
+    def removed(found: dict) -> list[str]:
+        return Templar(loader=DataLoader(), variables={**plan, "__gpustack_left": found}).template(_trusted(task["loop"]))
+
+    assert removed(left) == ["mine-run-0", "late-pause", "late-run-0"]
+    assert removed({"skipped": True, "changed": False}) == ["mine-run-0"]

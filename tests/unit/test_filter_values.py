@@ -230,6 +230,66 @@ def test_what_works_passes(name, value):
     assert accepts(name, value)
 
 
+HAS = "expected a setting that GPUStack"
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "value", "told_of_it"),
+    [
+        ("2.3.0", "gpustack_worker_config", {"metrics_port": 1}, "expected a worker's setting. Set worker_metrics_port, and remove this."),
+        ("2.3.0", "gpustack_server_config", {"force_auth_localhost": True}, f"{HAS} 2.3 has. Remove it."),
+        ("2.3.0", "gpustack_server_config", {"host": "0.0.0.0"}, f"{HAS} 2.3 has. Remove it."),
+        ("2.2.3", "gpustack_worker_config", {"rpc_server_port_range": "40064-40095"}, f"{HAS} 2.3 has. Remove it."),
+        ("2.3.0", "gpustack_worker_config", {"ray_node_manager_port": 40098}, f"{HAS} 2.3 has. Set ray_port_range, and remove this."),
+        ("2.3.0", "gpustack_server_config", {"tls_port": 443}, "expected gpustack_port to say it. Set gpustack_port, and remove this."),
+        ("2.3.0", "gpustack_server_config", {"disable_worker": True}, "expected the inventory's groups to say it."),
+        ("2.2.3", "gpustack_server_config", {"prometheus_url": "http://p:9090"}, f"{HAS} 2.2.3 has. Remove it."),
+        ("2.3.0", "gpustack_server_config", {"gateway_concurrency": "many"}, "expected a whole number"),
+        ("2.3.0", "gpustack_worker_config", {"worker_metric_port": 1}, "Did you mean worker_metrics_port?"),
+        ("2.3.0", "gpustack_env", {"GPUSTACK_METRICS_PORT": "1"}, "Set GPUSTACK_WORKER_METRICS_PORT, and remove this."),
+        ("2.3.0", "gpustack_env", {"GPUSTACK_RAY_PORT": "1"}, "Set GPUSTACK_RAY_PORT_RANGE, and remove this."),
+        ("0.7.1", "gpustack_worker_config", {"worker_metrics_port": 1}, f"{HAS} 0.7 has. Set metrics_port, and remove this."),
+        ("0.7.1", "gpustack_server_config", {"enable_worker": True}, f"{HAS} 0.7 has. Remove it."),
+        ("0.7.1", "gpustack_env", {"GPUSTACK_RAY_PORT_RANGE": "1-2"}, "Set GPUSTACK_RAY_WORKER_PORT_RANGE, and remove this."),
+    ],
+)  # fmt: skip
+def test_a_setting_that_does_nothing_in_this_version_is_refused_with_the_one_that_is_meant(version, name, value, told_of_it):
+    (line,) = told(atlas2={"gpustack_version": version, name: value})
+    assert told_of_it in line
+    (key,) = value
+    assert line.startswith(f"FAIL [variables] atlas2: {name}.{key} is set to ")
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "value"),
+    [
+        ("0.7.1", "gpustack_worker_config", {"metrics_port": 10151, "enable_ray": True, "rpc_server_port_range": "40064-40095"}),
+        ("0.7.1", "gpustack_server_config", {"force_auth_localhost": True, "host": "0.0.0.0"}),
+        ("2.3.0", "gpustack_server_config", {"metrics_port": 10161, "ota_server_url": "http://ota", "gateway_concurrency": 32}),
+        ("2.3.0", "gpustack_server_config", {"trusted_hosts": ["gpustack.example.com"], "proxy_mode": "worker"}),
+        ("2.2.3", "gpustack_worker_config", {"worker_metrics_port": 10151, "ray_port_range": "41000-41999"}),
+        ("2.3.0", "gpustack_env", {"GPUSTACK_WORKER_HEARTBEAT_INTERVAL": "60", "HF_ENDPOINT": "https://hf"}),
+    ],
+)
+def test_a_setting_of_this_version_passes(version, name, value):
+    assert told(atlas2={"gpustack_version": version, name: value}) == []
+
+
+def test_the_server_is_asked_for_its_own_settings_alone():
+    given = {"gpustack_version": "2.3.0", "gpustack_env": {"GPUSTACK_METRICS_PORT": "10162"}}
+    assert told(atlas1=given) == [] and len(told(atlas2=given)) == 1
+
+
+def test_settings_of_any_version_pass_where_none_is_asked_for():
+    """What runs stays then, and which that is only the host knows."""
+    assert (
+        told(atlas2={"gpustack_worker_config": {"metrics_port": 1}})
+        == told(atlas2={"gpustack_worker_config": {"proxy_mode": "direct"}})
+        == []
+    )
+    assert len(told(atlas2={"gpustack_worker_config": {"metrics_prot": 1}})) == 1
+
+
 def test_secrets_are_shown_nowhere():
     planted = "pl4nted"
     given = {
@@ -388,7 +448,7 @@ def test_gpustack_that_is_not_deployed_is_one_finding_before_any_host_is_asked()
     found = report.value_problems(sorted(hosts), hosts, GROUPS, ROLES)
     assert found["report"] == [
         "The variables have 1 problem on 3 of 3 hosts:",
-        "FAIL [version] atlas1, atlas2, atlas3: gpustack_version is 2.2.0, which is not deployed yet; "
-        "this collection deploys GPUStack 0.7. Set gpustack_version to 0.7.1.",
+        "FAIL [version] atlas1, atlas2, atlas3: gpustack_version is 2.2.0; this collection deploys GPUStack 0.7, 2.2.3 and "
+        "2.3. Set gpustack_version to 2.3.0; a cluster of 2.2.0 gets on with it, since GPUStack takes older data along when it starts.",
     ]
     assert found["told"] == dict.fromkeys(hosts, "Told above: version")

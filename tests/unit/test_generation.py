@@ -6,18 +6,14 @@ import pathlib
 import re
 
 import pytest
-import yaml
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation, version
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # What tells one generation from another: numbers of versions, paths of GPUStack's API, ends of the tags of its images, nodes of devices
-TELLS = re.compile(r"(?<![\d.])0\.7(?!\d)|\(0, 7\)|/v[12]/|-npu(?!\w)|/dev/\w*_npu|:npu:")
-ROOMS = {"plugins/module_utils/gpustack/v0_7.py", "plugins/module_utils/gpustack/v2.py"}
-# Lines that look like it and are none: the inventory's word, of which the test above says that it is the generation's, a runtime of this
-# collection's own, the path of a registry, and OpenAI's API, which every engine has.
+TELLS = re.compile(r"(?<![\d.])0\.7(?!\d)|(?<![\d.])2\.[23](\.\d)?(?![\d.%])|\(0, 7\)|/v[12]/|-npu(?!\w)|/dev/\w*_npu|:npu:")
+ROOMS = {f"plugins/module_utils/gpustack/{name}.py" for name in ("v0_7", "v2", "v2_runners")}
+# Lines that look like it and are none: a runtime of this collection's own, the path of a registry, and OpenAI's API.
 OTHERS = {
-    "roles/gpustack/defaults/main.yml": ['gpustack_version: "0.7.1"'],
-    "roles/gpustack/meta/argument_specs.yml": ['default: "0.7.1"'],
     "plugins/module_utils/docker/daemon.py": ['RUNTIME = "gpustack-npu"'],
     "plugins/module_utils/docker/images.py": ['DOCKER_HUB = "https://index.docker.io/v1/"'],
     "plugins/filter/vllm_gateway.py": ["{{ path /v1/models }}", "GET /v1/models or POST below /v1/"],
@@ -56,25 +52,37 @@ def test_versions_of_a_generation_are_its_own(text):
     assert generation.refusal(text) is None
 
 
-@pytest.mark.parametrize("text", ["latest", "0.8.0", "0.6.2", "0.0.0", "0.70.1", "", "0.7"])
-def test_versions_of_no_generation_are_refused(text):
-    assert generation.refusal(text) == (
-        f"gpustack_version is {text}; this collection deploys GPUStack 0.7",
-        "Set gpustack_version to 0.7.1.",
-    )
+@pytest.mark.parametrize("text", ["2.2.3", "2.2.3.post1", "2.3.0", "v2.3.0", "2.3.7", "2.3.0+local"])
+def test_2_2_3_and_all_of_2_3_are_one_generation(text):
+    assert generation.of(text).name == "2.3"
+    assert generation.refusal(text) is None
+
+
+GETS_ON = "gets on with it, since GPUStack takes older data along when it starts."
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("latest", "Set gpustack_version to 0.7.1 or 2.3.0."),
+        ("0.0.0", "Set gpustack_version to 0.7.1 or 2.3.0."),
+        ("", "Set gpustack_version to 0.7.1 or 2.3.0."),
+        ("0.7", "Set gpustack_version to 0.7.1 or 2.3.0."),
+        ("1.0.0", "Set gpustack_version to 0.7.1 or 2.3.0."),
+        ("0.6.2", f"Set gpustack_version to 0.7.1; a cluster of 0.6.2 {GETS_ON}"),
+        ("0.70.1", "Set gpustack_version to 0.7.1 for a new cluster; leave one of 0.70.1 as it is, since its data cannot go back."),
+        ("2.0.3", f"Set gpustack_version to 2.3.0; a cluster of 2.0.3 {GETS_ON}"),
+        ("2.2.2", f"Set gpustack_version to 2.3.0; a cluster of 2.2.2 {GETS_ON}"),
+        ("2.2.4", f"Set gpustack_version to 2.3.0; a cluster of 2.2.4 {GETS_ON}"),
+        ("2.2.3rc1", "Set gpustack_version to 2.2.3, of which this is a candidate."),
+        ("2.3.0rc2", "Set gpustack_version to 2.3.0, of which this is a candidate."),
+        ("2.4.0", "Set gpustack_version to 2.3.0 for a new cluster; leave one of 2.4.0 as it is, since its data cannot go back."),
+        ("2.4.0rc1", "Set gpustack_version to 2.3.0 for a new cluster; leave one of 2.4.0rc1 as it is, since its data cannot go back."),
+    ],
+)
+def test_versions_of_no_generation_are_refused(text, remedy):
+    assert generation.refusal(text) == (f"gpustack_version is {text}; this collection deploys GPUStack 0.7, 2.2.3 and 2.3", remedy)
     assert generation.assumed(text).name == "0.7"
-
-
-def test_a_generation_that_is_yet_to_come_is_told_from_nonsense():
-    with pytest.raises(generation.NotDeployed, match="2.3.0, which is not deployed yet; this collection deploys GPUStack 0.7"):
-        generation.of("2.3.0")
-
-
-def test_the_default_release_is_that_of_the_role():
-    defaults = yaml.safe_load((ROOT / "roles/gpustack/defaults/main.yml").read_text())
-    specs = yaml.safe_load((ROOT / "roles/gpustack/meta/argument_specs.yml").read_text())
-    default = specs["argument_specs"]["main"]["options"]["gpustack_version"]["default"]
-    assert generation.DEFAULT.release == defaults["gpustack_version"] == default
 
 
 def test_an_image_follows_from_the_chip():
@@ -82,7 +90,10 @@ def test_an_image_follows_from_the_chip():
     assert [ends(chip) for chip in ("910B4", "310P3", "", "910A")] == ["-npu", "-npu-310p", "-npu", "-npu"]
 
 
-@pytest.mark.parametrize(("told", "name"), [("v0.7.1", "0.7"), ("0.0.0", "0.7"), ("0.6.2", "0.7"), ("v2.3.0", None), ("dev", "0.7")])
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [("v0.7.1", "0.7"), ("0.0.0", "0.7"), ("0.6.2", "0.7"), ("v2.3.0", "2.3"), ("2.0.3", "2.3"), ("3.0.0", None), ("dev", "0.7")],
+)
 def test_an_api_speaks_as_its_major_number_says(told, name):
     found = generation.speaking(told)
     assert (found and found.name) == name

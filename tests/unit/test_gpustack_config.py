@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import stat
 import subprocess
 import sys
@@ -41,6 +42,7 @@ def test_the_file_is_sorted_yaml_with_one_setting_a_line() -> None:
         + f'token: "{TOKEN}"\n',
         rewrite=True,
         changed_keys=["cache_dir", "force_auth_localhost", "port", "system_reserved", "token"],
+        made=[],
         before="",
         after='cache_dir: "/data/models/gpustack-cache"\n'
         "force_auth_localhost: true\n"
@@ -279,6 +281,30 @@ def test_a_kept_token_is_in_no_output(tmp_path: pathlib.Path) -> None:
     assert TOKEN not in json.dumps(result)
 
 
+def test_a_token_is_made_once_and_is_in_no_output(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "config.yaml"
+    given = {"path": str(path), "config": {"port": 1}, "keep": ["token"], "make": ["token"]}
+    made = run_module(**given)
+    token = yaml.safe_load(path.read_text())["token"]
+    assert re.fullmatch("[0-9a-f]{32}", token) and made["made"] == ["token"] and made["changed_keys"] == ["port", "token"]
+    # The run that made it may have been killed at any time since.
+    again = run_module(**given)
+    assert (again["changed"], again["made"], yaml.safe_load(path.read_text())["token"]) == (False, [], token)
+    assert token not in json.dumps([made, again])
+    path.unlink()
+    run_module(**given)
+    assert yaml.safe_load(path.read_text())["token"] != token
+
+
+def test_no_token_is_made_in_check_mode_nor_where_one_is_given(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "config.yaml"
+    given = {"path": str(path), "config": {"port": 1}, "make": ["token"]}
+    check = run_module(check=True, **given)
+    assert (check["made"], check["diff"]["after"], path.exists()) == (["token"], "port: 1\ntoken: ***\n", False)
+    assert run_module(**given, secrets={"token": TOKEN})["made"] == []
+    assert yaml.safe_load(path.read_text())["token"] == TOKEN
+
+
 def test_a_secret_among_the_plain_settings_is_in_no_output(tmp_path: pathlib.Path) -> None:
     config = {"bootstrap_password": "Hunter2!Hunter2!", "resources": {"registry": {"password": "Hunter3!"}}}
     result = run_module(path=str(tmp_path / "config.yaml"), config=config)
@@ -292,3 +318,50 @@ def test_a_directory_that_docker_made_in_the_file_s_place_is_named(tmp_path: pat
         f"{path} is a directory; expected a file (Docker makes a directory when a container mounts a file that isn't"
         f" there). Remove it: rmdir {path}."
     )
+
+
+def test_files_beside_it_are_for_their_owner_alone_and_never_shown(tmp_path: pathlib.Path) -> None:
+    path, key, live = tmp_path / "config.yaml", tmp_path / "managed/tls/server.key", tmp_path / "managed/version.info"
+    files = [{"path": str(key), "content": "-----BEGIN\nhunter2\n"}, {"path": str(live), "content": "Version=9.1\n", "restart": False}]
+    given = {"path": str(path), "config": {"port": 8080}}
+    check = run_module(check=True, **given, files=files)
+    assert (check["changed"], check["changed_keys"], key.exists()) == (True, ["port", str(key)], False)
+    result = run_module(**given, files=files)
+    assert (key.read_text(), access(key), access(key.parent), access(key.parent.parent)) == (files[0]["content"], "0600", "0700", "0700")
+    assert result["changed_keys"] == ["port", str(key)]
+    assert result["diff"]["after"] == f"port: 8080\n# {key}: as given\n# {live}: as given\n"
+    assert "hunter2" not in json.dumps(result)
+    again = run_module(**given, files=files)
+    assert (again["changed"], again["changed_keys"]) == (False, [])
+
+
+def test_a_renewed_key_counts_and_a_file_that_is_read_anew_does_not(tmp_path: pathlib.Path) -> None:
+    path, key, live = tmp_path / "config.yaml", tmp_path / "server.key", tmp_path / "version.info"
+    given = {"path": str(path), "config": {"port": 8080}}
+
+    def run(one: str, other: str) -> dict[str, Any]:
+        return run_module(**given, files=[{"path": str(key), "content": one}, {"path": str(live), "content": other, "restart": False}])
+
+    before = run("a\n", "1\n")["mtime"]
+    os.utime(path, (before - 100, before - 100))
+    os.utime(key, (before - 50, before - 50))
+    changed = run("a\n", "2\n")
+    assert (changed["changed"], changed["changed_keys"], changed["mtime"]) == (True, [], key.stat().st_mtime)
+    renewed = run("b\n", "2\n")
+    assert (renewed["changed_keys"], renewed["mtime"]) == ([str(key)], key.stat().st_mtime)
+    assert renewed["mtime"] > before - 50
+    gone = run("", "")
+    assert (gone["changed_keys"], sorted(os.listdir(tmp_path))) == ([str(key)], ["config.yaml"])
+    assert f"# {key}: absent" in gone["diff"]["after"]
+
+
+def test_a_key_that_others_may_read_is_closed(tmp_path: pathlib.Path) -> None:
+    path, key = tmp_path / "config.yaml", tmp_path / "server.key"
+    given = {"path": str(path), "config": {}, "files": [{"path": str(key), "content": "a\n"}]}
+    run_module(**given)
+    key.chmod(0o644)
+    before = key.stat().st_mtime
+    result = run_module(**given)
+    assert (access(key), result["changed"], result["changed_keys"]) == ("0600", True, [])
+    # By its time a server would be started again.
+    assert key.stat().st_mtime == before

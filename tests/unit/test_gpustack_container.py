@@ -39,6 +39,40 @@ LOGS = {
 }
 
 
+# Of GPUStack 2, where it says it in other words
+LOGS_V2 = [
+    (
+        "port",
+        "ERROR - Port 5432 required for service 'postgres' is not available.",
+        "Port 5432 required for service 'postgres' is not available",
+    ),
+    (
+        "token",
+        "gpustack.worker.worker_manager - ERROR - Failed to register worker: Invalid authentication credentials",
+        "Invalid authentication credentials",
+    ),
+    ("token", "Exception: Config error: Token is required when running as worker", "Token is required when running as worker"),
+    ("setting", 'Exception: Config error: CA certificate file "/x" does not exist.', 'CA certificate file "/x" does not exist.'),
+    (
+        "trust",
+        "ERROR - Failed to register worker: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get issuer",
+        "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get issuer",
+    ),
+    ("server", "ERROR - Failed to register worker: All connection attempts failed", "All connection attempts failed"),
+    (
+        "database",
+        'asyncpg.exceptions.InvalidPasswordError: password authentication failed for user "root"',
+        'password authentication failed for user "root"',
+    ),
+    ("database", "FATAL:  database files are incompatible with server", "database files are incompatible with server"),
+]
+
+
+@pytest.mark.parametrize(("kind", "log", "detail"), LOGS_V2)
+def test_cause_is_read_from_the_log_of_the_next_generation(kind, log, detail):
+    assert gpustack_causes.find(f"INFO - started\n{log}\nINFO - shut down", [0], False) == gpustack_causes.Cause(kind, detail)
+
+
 @pytest.mark.parametrize("kind", LOGS)
 def test_cause_is_read_from_the_log(kind):
     log, detail = LOGS[kind]
@@ -51,6 +85,8 @@ def test_end_without_a_known_cause_is_told_by_its_exit_code():
     events = [{"Action": "oom"}, {"Action": "die", "Actor": {"Attributes": {"exitCode": "137"}}}]
     assert gpustack_causes.find("", gpustack_causes.ends("\n".join(map(json.dumps, events))), False).kind == "memory"
     assert gpustack_causes.last_line("a\nx - ERROR - b\nc\n") == "x - ERROR - b"
+    assert gpustack_causes.last_line("ERROR:    Traceback (most recent call last):\n  File x\nOSError: y\n") == "OSError: y"
+    assert gpustack_causes.last_line("ERROR:    Traceback (most recent call last):\n  File x\nINFO - over\n") == "INFO - over"
 
 
 class Docker:
@@ -123,6 +159,17 @@ def test_wait_ends_early_when_the_container_ends_again_and_again():
 def test_wait_ends_at_once_when_nothing_more_can_be_expected(last, kind):
     docker = Docker(state(), last)
     assert (docker.wait(300)["kind"], docker.looks) == (kind, 2)
+
+
+@pytest.mark.parametrize(
+    "policy, kind",
+    [("unless-stopped", "stopped"), ("always", "stopped"), ("no", "ended")],
+)
+def test_container_that_someone_stopped_is_told_from_one_that_ends(policy, kind):
+    stopped = {**state("exited", ExitCode=0, FinishedAt="2026-11-27T18:24:22.8Z"), "HostConfig": {"RestartPolicy": {"Name": policy}}}
+    found = Docker(stopped, log="ERROR:    Traceback (most recent call last):").wait(0, explain=True, since="3m", restarts=0)
+    assert found["kind"] == kind
+    assert kind == "ended" or found["detail"] == "since 2026-11-27T18:24:22, exit code 0"
 
 
 def test_healthy_container_is_asked_too_where_its_worker_is_not_ready():

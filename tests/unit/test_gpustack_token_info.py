@@ -421,3 +421,13 @@ def test_a_password_that_never_comes_does_not_cost_the_token() -> None:
         "initial_password_reason": "there is no /var/lib/gpustack/initial_admin_password in the container gpustack",
     }
     assert docker.time == 9
+
+
+def test_a_server_that_is_run_by_another_entry_point_tells_its_token_too() -> None:
+    docker = Docker({"/etc/gpustack/config.yaml": f'token: "{TOKEN}"\n'}, ["--enable-worker", "--config-file", "/etc/gpustack/config.yaml"])
+    (container,) = json.loads(docker.description.stdout)
+    container["Config"]["Entrypoint"] = ["/usr/bin/bash", "-c", 'test -s /id || exit 1; exec /usr/bin/entrypoint.sh "$@"', "--"]
+    for label, image in ({"ascend.gpustack.version": "2.3.0"}, "mirror/gpustack:own"), ({}, "mirror:5000/gpustack/gpustack:v2.3.0"):
+        container["Config"].update(Labels=label, Image=image)
+        docker.description = Result(0, json.dumps([container]))
+        assert gather(docker) == {"token": TOKEN, "source": "config", "generated": False}

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import datetime
+import email.utils
 import http.server
 import json
+import pathlib
 import socket
 import threading
 import urllib.parse
@@ -16,6 +19,7 @@ from typing import Any, Callable
 import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import api as gpustack_api
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import workers as gpustack_workers
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT
 from ansible_collections.ascend.gpustack.plugins.modules import gpustack_worker_info
 
 TOKEN = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
@@ -93,6 +97,12 @@ MODEL = {
 FREE_MODEL = {"id": 3, "name": "bge-m3", "replicas": 1, "worker_selector": {}, "gpu_selector": None}
 
 
+SAMPLES = pathlib.Path(__file__).parent / "samples" / "gpustack_api"
+RECORDED = json.loads((SAMPLES / "workers_2.3.0.json").read_text())["items"]
+# When RECORDED was recorded
+RECORDED_AT = datetime.datetime(2026, 11, 27, 3, 47, 31, tzinfo=datetime.timezone.utc)
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     """Answers as GPUStack 0.7.1 does: basic authentication, pages of at most 100, the newest first."""
 
@@ -129,6 +139,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return email.utils.formatdate(getattr(self.server, "time", None) or timestamp, usegmt=True)
+
     def log_message(self, *_arguments: Any) -> None:
         pass
 
@@ -140,12 +153,24 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.asked: list[str] = []
         self.version = "v0.7.1"
+        # Seconds since 1970; None for those of the machine
+        self.time: float | None = None
         self.lists: dict[str, list[dict[str, Any]]] = {"/v1/workers": [], "/v1/models": [], "/v1/users": []}
         self.override: Callable[[str, int], tuple[int, Any]] | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+
+@pytest.fixture
+def server_2(server: Server) -> Server:
+    """A server of GPUStack 2.3.0, which refuses the cluster token where users are."""
+    server.version = "v2.3.0"
+    server.time = RECORDED_AT.timestamp()
+    server.lists = {"/v2/workers": RECORDED[::-1], "/v2/models": [], "/v2/model-instances": []}
+    server.override = lambda path, count: (403, b"") if path.startswith("/v2/users") else (0, b"")
+    return server
 
 
 @pytest.fixture
@@ -199,6 +224,7 @@ def test_a_healthy_worker_is_returned_whole(server: Server) -> None:
     assert gather(server, expected={"atlas1": "1"}) == {
         "ok": True,
         "problems": [],
+        "pending": False,
         "version": "v0.7.1",
         "npu_total": 1,
         "unknown_workers": [],
@@ -213,6 +239,10 @@ def test_a_healthy_worker_is_returned_whole(server: Server) -> None:
                 "state_message": None,
                 "unreachable": False,
                 "worker_uuid": "5b6d7c1e-0000-4000-8000-000000000001",
+                "worker_version": None,
+                "created_at": "2026-11-22T02:00:00Z",
+                "silent_s": None,
+                "silent": False,
                 "labels": {"os": "linux", "arch": "arm64", "worker-name": "atlas1"},
                 "npus": [
                     {
@@ -433,7 +463,7 @@ def test_another_program_at_the_address(server: Server, status: int, body: bytes
     server.override = lambda path, count: (status, body)
     assert refusal(server.url) == (
         "not_gpustack",
-        f"{server.url} is not GPUStack's API ({finding}); expected GPUStack 0.7. Correct scheme, host or port",
+        f"{server.url} is not GPUStack's API ({finding}); expected GPUStack 0.7 or 2.3. Correct scheme, host or port",
     )
 
 
@@ -456,11 +486,12 @@ def test_a_list_of_another_shape_gives_one_clear_error(server: Server, body: byt
     assert refusal(server.url)[0] == "not_gpustack"
 
 
-def test_a_server_of_version_2_is_named(server: Server) -> None:
-    server.version = "v2.3.0"
+def test_a_server_of_a_version_that_is_not_known_is_named(server: Server) -> None:
+    server.version = "v3.0.0"
     assert refusal(server.url) == (
         "wrong_version",
-        f"{server.url} is GPUStack v2.3.0; expected GPUStack 0.7, whose management API is under /v1. Give the URL of such a server",
+        f"{server.url} is GPUStack v3.0.0; expected GPUStack 0.7 or 2.3, whose management API is under /v1 or /v2."
+        " Give the URL of such a server",
     )
 
 
@@ -524,7 +555,7 @@ def test_whether_the_admin_password_is_still_the_first_one(server: Server, users
 
 
 def test_worker_without_a_number_is_known_and_not_judged() -> None:
-    found = gpustack_workers.compare([], gpustack_worker_info.npu_counts({"atlas1": None, "atlas2": 8}))
+    found = gpustack_workers.compare([], gpustack_worker_info.npu_counts({"atlas1": None, "atlas2": 8}), DEFAULT.api)
     assert [problem.split(":")[0] for problem in found.problems] == ["worker atlas2"]
 
 
@@ -558,3 +589,147 @@ def test_what_the_server_knew_and_no_longer_does_is_lost(server: Server, tmp_pat
 def test_users_are_not_asked_for_unless_there_is_something_to_compare(server: Server) -> None:
     assert "lost" not in gather(server)
     assert not [path for path in server.asked if path.startswith(("/v1/users", "/v1/models"))]
+
+
+def test_a_worker_of_gpustack_2_is_returned_as_one_of_0_7_is(server_2: Server) -> None:
+    found = gather(server_2, expected={"npu01": 8, "npu02": 8})
+    second = found["workers"][1]
+    assert (found["version"], found["npu_total"], found["ok"]) == ("v2.3.0", 16, False)
+    assert {key: value for key, value in second.items() if key != "npus"} == {
+        "id": 2,
+        "name": "npu02",
+        "hostname": "localhost.localdomain",
+        "ip": "198.18.42.107",
+        "port": 10150,
+        "state": "ready",
+        "state_message": None,
+        "unreachable": False,
+        "worker_uuid": None,
+        "worker_version": "v2.3.0",
+        "created_at": "2026-11-27T03:46:43.631808Z",
+        "silent_s": 10,
+        "silent": False,
+        "labels": {"os": "linux", "arch": "amd64", "worker-name": "npu02"},
+        "npu_count": 8,
+    }
+    assert second["npus"][7] == {
+        "gpu_id": "npu02:cann:7",
+        "index": 7,
+        "device_index": 7,
+        "device_chip_index": 0,
+        "name": "910B4",
+        "memory_total_bytes": 34359738368,
+        "memory_used_bytes": 3010461696,
+        "memory_allocated_bytes": 0,
+        "temperature_c": 36.0,
+        "network": {
+            "status": "up",
+            "inet": "192.168.100.18",
+            "netmask": "255.255.255.0",
+            "mac": "",
+            "gateway": "192.168.100.1",
+            "iface": None,
+            "mtu": None,
+        },
+    }
+
+
+def test_a_worker_of_gpustack_2_that_has_joined_and_does_not_listen_yet_is_waited_for(server_2: Server) -> None:
+    starting = dict(server_2.lists["/v2/workers"][0])
+    assert (starting["name"], starting["state"]) == ("npu01", "unreachable")
+
+    def listen() -> None:
+        server_2.lists["/v2/workers"][0] = {**starting, "state": "ready", "state_message": None, "unreachable": False}
+
+    clock = Clock(t40=listen)
+    assert look(server_2, {"npu01": 8, "npu02": 8}, wait=300, clock=clock).comparison.problems == []
+    assert clock.time == 40
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "problem"),
+    [
+        (
+            "maintenance",
+            "new fans",
+            "state is maintenance (new fans); expected ready. End its maintenance on GPUStack's page, or leave it out",
+        ),
+        ("error", None, "state is error (no message); expected ready. See GPUStack's page, and delete it there"),
+        ("deleting", None, "state is deleting (no message); expected ready. Let GPUStack delete it, and run this again"),
+    ],
+)
+def test_a_state_that_does_not_pass_is_told_and_not_waited_for(server_2: Server, state: str, message: str | None, problem: str) -> None:
+    server_2.lists["/v2/workers"] = [{**RECORDED[0], "state": state, "state_message": message}]
+    clock = Clock()
+    seen = look(server_2, {"npu02": 8}, wait=300, clock=clock).comparison
+    assert seen.problems[0].startswith(f"worker npu02: {problem}") and not seen.pending
+    assert clock.time == 0
+
+
+@pytest.mark.parametrize("state", ["not_ready", "unreachable", "pending", "provisioning", "initializing", "of a later release"])
+def test_a_state_that_may_pass_is_waited_for(server_2: Server, state: str) -> None:
+    # Also beside one that does not pass
+    server_2.lists["/v2/workers"] = [{**RECORDED[0], "state": state}, {**RECORDED[1], "state": "maintenance"}]
+    clock = Clock()
+    seen = look(server_2, {"npu01": 8, "npu02": 8}, wait=30, clock=clock).comparison
+    assert seen.pending and clock.time == 30 and len(seen.problems) == 2
+
+
+@pytest.mark.parametrize(("age", "silent"), [(60, False), (61, True), (3600, True)])
+def test_a_worker_that_gpustack_2_takes_for_ready_and_that_is_silent_is_no_good(server_2: Server, age: int, silent: bool) -> None:
+    server_2.lists["/v2/workers"] = [RECORDED[0]]
+    server_2.time = datetime.datetime(2026, 11, 27, 3, 47, 21, tzinfo=datetime.timezone.utc).timestamp() + age
+    found = gather(server_2, expected={"npu02": 8})
+    assert (found["workers"][0]["silent_s"], found["workers"][0]["silent"], found["ok"]) == (age, silent, not silent)
+    if silent:
+        assert found["problems"] == [
+            f"worker npu02: state is ready, and its last sign of life {age} s ago; expected one in 60 s. See whether its GPUStack container"
+            " runs, and whether it reaches the server's port"
+        ]
+
+
+@pytest.mark.parametrize("written", [None, "", "yesterday"])
+def test_a_sign_of_life_that_can_not_be_read_is_not_judged(server_2: Server, written: str | None) -> None:
+    server_2.lists["/v2/workers"] = [{**RECORDED[0], "heartbeat_time": written}]
+    assert gather(server_2, expected={"npu02": 8})["ok"]
+
+
+def test_users_of_gpustack_2_are_not_asked_for(server_2: Server, tmp_path: Any) -> None:
+    (tmp_path / "known.json").write_text(
+        '{"workers": {"npu01": "a-uuid-of-0.7", "gone": "b"}, "models": ["m"], "users": ["admin", "alice"]}'
+    )
+    found = gather(server_2, known_path=str(tmp_path / "known.json"))
+    assert found["records"] == {
+        "workers": {"npu01": "1 2026-11-27T03:46:37.090055Z", "npu02": "2 2026-11-27T03:46:43.631808Z"},
+        "models": [],
+    }
+    assert found["lost"] == {"models": ["m"], "workers": ["gone"]}
+    asked = client(server_2.url)
+    asked.version()
+    assert asked.admin_must_change_password() is None
+    assert not [path for path in server_2.asked if "users" in path]
+
+
+def test_a_renamed_worker_of_gpustack_2_is_not_lost_and_one_whose_number_another_got_is(server_2: Server, tmp_path: Any) -> None:
+    known = tmp_path / "known.json"
+    known.write_text('{"workers": {"earlier": "2 2026-11-27T03:46:43.631808Z", "before": "1 2025-01-01T00:00:00Z"}, "models": []}')
+    assert gather(server_2, known_path=str(known))["lost"] == {"workers": ["before"]}
+
+
+def test_instances_tell_what_their_containers_are_called_by_on_each_worker(server_2: Server) -> None:
+    server_2.lists["/v2/model-instances"] = [
+        {"id": 1, "name": "tiny-050qc", "model_name": "tiny", "worker_id": 1, "distributed_servers": {"subordinate_workers": []}},
+        {
+            "id": 2,
+            "name": "big-1b2c3",
+            "model_name": "big",
+            "worker_id": 2,
+            "distributed_servers": {"subordinate_workers": [{"worker_id": 1}]},
+        },
+        {"id": 3, "name": "new-00000", "model_name": "new", "worker_id": None, "distributed_servers": None},
+    ]
+    assert gather(server_2, gather=["instances"])["instances"] == [
+        {"model": "tiny", "workloads": {"npu01": "tiny-050qc"}},
+        {"model": "big", "workloads": {"npu01": "big-1b2c3-f0", "npu02": "big-1b2c3"}},
+        {"model": "new", "workloads": {}},
+    ]

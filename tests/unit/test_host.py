@@ -382,6 +382,7 @@ PARAMETERS = {
     "stack": None,
     "store_path": "/data/models",
     "image": "gpustack/gpustack:v0.7.1-npu",
+    "images": [],
     "ports": [8080],
     "resolve": ["172.16.33.107"],
     "probe": [],
@@ -479,10 +480,21 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
         },
         "container": None,
         "npu_holders": [],
+        "models": {"workers": [], "nodes": [], "workloads": []},
         "listeners": [],
         "docker_chain": {"managed": True, "present": None, "running_containers": None},
-        "image": {"present": None, "id": None, "repo_digests": []},
-        "data": {"name": "gpustack-data", "exists": None, "path": None, "managed": None, "on_store": False, "worker_uuid": None},
+        "image": {"name": "gpustack/gpustack:v0.7.1-npu", "present": None, "id": None, "repo_digests": []},
+        "images": {},
+        "data": {
+            "name": "gpustack-data",
+            "exists": None,
+            "path": None,
+            "managed": None,
+            "on_store": False,
+            "cluster": None,
+            "worker_uuid": None,
+            "worker_name": None,
+        },
         "config": {"path": "/none/config.yaml", "exists": False, "mtime": None, "mode": None, "owner": None},
         "store": {
             "path": "/data/models",
@@ -523,26 +535,38 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
             "docker info": Result(0, json.dumps(info)),
             "docker ps": Result(0, f"{OURS}\n{OTHER}\n"),
             "docker container inspect": Result(0, json.dumps([ours, privileged])),
+            "docker image inspect gpustack/runtime:pause": Result(
+                1, "[]", "Error response from daemon: No such image: gpustack/runtime:pause"
+            ),
             "docker image inspect": Result(0, json.dumps([{"Id": "sha256:f41f", "RepoDigests": None}])),
             "docker volume inspect": Result(0, json.dumps([{"Mountpoint": VOLUME, "Labels": {"ascend.gpustack.managed": "true"}}])),
             f"readlink -m -- {VOLUME}": Result(0, f"{VOLUME}\n"),
-            f"head -c 64 {VOLUME}/worker_uuid": Result(0, "7798fc9a-c45a-4cac-823c-8dd9f62f87b6"),
+            f"ls -A -- {VOLUME}": Result(0, "bin\ncache\npostgresql\nrun\ntoken\nworker_name\nworker_uuid\n"),
+            f"head -c 256 {VOLUME}/worker_uuid": Result(0, "7798fc9a-c45a-4cac-823c-8dd9f62f87b6"),
+            f"head -c 256 {VOLUME}/worker_name": Result(0, "atlas2"),
             "iptables": Result(1, "", "iptables: No chain/target/match by that name.\n"),
             "systemctl": Result(0, "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n"),
             "sh -c": healthy_probe(),
         }
     )
-    facts = gpustack_host_info.gather(PARAMETERS, runner, 1000.0, places(tmp_path, proc))
-    chosen = {key: facts[key] for key in ("image", "data", "npu_holders", "listeners", "docker_chain")}
+    parameters = {**PARAMETERS, "images": ["gpustack/runtime:pause", "gpustack/runtime:health"]}
+    facts = gpustack_host_info.gather(parameters, runner, 1000.0, places(tmp_path, proc))
+    chosen = {key: facts[key] for key in ("image", "images", "data", "npu_holders", "listeners", "docker_chain")}
     assert chosen == {
-        "image": {"present": True, "id": "sha256:f41f", "repo_digests": []},
+        "image": {"name": "gpustack/gpustack:v0.7.1-npu", "present": True, "id": "sha256:f41f", "repo_digests": []},
+        "images": {
+            "gpustack/runtime:pause": {"name": "gpustack/runtime:pause", "present": False, "id": None, "repo_digests": []},
+            "gpustack/runtime:health": {"name": "gpustack/runtime:health", "present": True, "id": "sha256:f41f", "repo_digests": []},
+        },
         "data": {
             "name": "gpustack-data",
             "exists": True,
             "path": VOLUME,
             "managed": True,
             "on_store": False,
+            "cluster": ["postgresql", "token"],
             "worker_uuid": "7798fc9a-c45a-4cac-823c-8dd9f62f87b6",
+            "worker_name": "atlas2",
         },
         "npu_holders": [{"container": "monitor", "npus": [0, 1], "via": "privileged"}],
         "listeners": [{"port": 8080, "pid": 700, "process": "gpustack", "container": "gpustack", "ours": True}],

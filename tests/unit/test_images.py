@@ -76,6 +76,19 @@ def test_registry_is_asked_by_docker_itself():
     assert asked == [("GET", f"/distribution/r:5000/{NAME}/json", None, {})]
 
 
+def test_password_of_a_registry_is_told_to_no_other():
+    told = {}
+
+    def ask(_method, where, _body, headers):
+        told[where.split("/distribution/")[1]] = "X-Registry-Auth" in headers
+        return {}
+
+    parameters = {"images": ["r:5000/a:1", "a:1"], "registry": "r:5000", "username": "u", "password": "p"}
+    found = docker_registry_info.gather(parameters, ask)["images"]
+    assert {name: each["registry"] for name, each in found.items()} == {"r:5000/a:1": "r:5000", "a:1": ""}
+    assert told == {"r:5000/a:1/json": True, "a:1/json": False}
+
+
 def test_progress_sums_up_what_docker_says():
     progress = docker_images.Progress()
     for message in PULL:

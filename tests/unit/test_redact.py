@@ -4,7 +4,6 @@ one text wherever the printer takes texts from, and returns all that it prints."
 from __future__ import annotations
 
 import json
-import pathlib
 import re
 import time
 
@@ -25,11 +24,10 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Resu
 from ansible_collections.ascend.gpustack.plugins.module_utils.swarm import stack as swarm_stack
 from ansible_collections.ascend.gpustack.plugins.module_utils.swarm import tasks as swarm_tasks
 from ansible_collections.ascend.gpustack.plugins.modules import docker_npu_resource, gpustack_container
-from ansible_collections.ascend.gpustack.plugins.plugin_utils import node, rules, texts
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import images, node, plan, rules, texts
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import connections, finding
+from shared import PAGES, ROOT
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 S = "S3cr3tPart"
 PEM = f"-----BEGIN RSA PRIVATE KEY-----\nMIIE{S}\n-----END RSA PRIVATE KEY-----"
 SECRET = [
@@ -59,7 +57,7 @@ def runner(result: Result):
 
 
 def lines_of(before: dict, after: dict) -> str:
-    return "\n".join(node.container_changes({"before": before, "after": after}))
+    return "\n".join(plan.container_changes({"before": before, "after": after}))
 
 
 def words(text: str) -> list[str]:
@@ -141,14 +139,17 @@ def failed(text: str) -> str:
 def image_told(text: str) -> str:
     progress = docker_images.Progress()
     progress.take({"error": text})
+    lacking = {"lacks": ["gpustack:v"], "version": "0.7.1"}
+    archive = {"path": "/a.tar", "exists": False, "images": {}, "error": text}
     asked = {"available": False, "registry": "", "error": text, "kind": "network", "architectures": []}
     return "".join(
         [
             str(progress.error),
-            *image_filter.image_problems("gpustack:v", {}, {}, asked),
-            *image_filter.image_problems("gpustack:v", {}, {"where": "atlas1", "msg": text}, {}),
+            *images.problems(["gpustack:v"], lacking, [], {"images": {"gpustack:v": asked}}),
+            *images.problems(["gpustack:v"], lacking, [{"where": "atlas1", "msg": text}], {}),
+            *images.problems(["gpustack:v"], lacking, [{"where": "", "archives": [archive]}], {}),
             *image_filter.stack_image_problems(["vllm"], [{"msg": text}]),
-            image_filter.image_failure({"error": text}, "atlas1", "gpustack:v", ""),
+            images.failure({"error": text}, "atlas1", "gpustack:v", ""),
         ]
     )
 
@@ -227,7 +228,7 @@ def test_no_other_file_hides_by_rules_of_its_own():
     assert found == []
 
 
-@pytest.mark.parametrize("path", READMES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [ROOT / "docs" / language / "security.md" for language in PAGES], ids=lambda path: path.parent.name)
 def test_variables_shown_with_their_values_are_published(path):
     (published,) = [part for part in path.read_text().split("\n\n") if part.startswith("`TZ`")]
     assert re.findall(r"`([^`]+)`", published) == list(redact.HARMLESS)
@@ -275,7 +276,7 @@ def test_text_without_a_secret_stays_as_it_is(text):
     assert redact.text(text) == text
 
 
-@pytest.mark.parametrize("path", [*READMES, ROOT / "docs/guides.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [page for pages in PAGES.values() for page in pages], ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_messages_that_the_documentation_quotes_are_not_torn(path):
     quoted = [text for row in re.findall(r"^\|.*\|$", path.read_text(), re.M) for text in re.findall(r"`([^`]+)`", row)]
     assert [text for text in quoted if redact.text(text) != text] == []
@@ -288,12 +289,12 @@ def test_what_is_hidden_once_stays_as_it_is(text):
 
 def test_changed_secret_is_said_to_have_changed():
     before, after = ({"env": [f"DB_PASS={each}", "TZ=UTC", "A=1"], "labels": {"token": each}, "command": ["-t", each]} for each in "xy")
-    assert node.container_changes({"before": before, "after": after}) == [
+    assert plan.container_changes({"before": before, "after": after}) == [
         'command: ["-t", "***"] -> ["-t", "***"] (changed)',
         "env: DB_PASS changed",
         "labels: token changed",
     ]
-    assert node.container_changes({"before": {"env": None}, "after": {"env": []}}) == ["env: changed"]
+    assert plan.container_changes({"before": {"env": None}, "after": {"env": []}}) == ["env: changed"]
     stacks = [swarm_stack.as_text(service(f"--token={each}"), {}) for each in "xy"]
     assert stacks[0] == stacks[1]
     after = swarm_stack.as_text(service("--token=y"), service("--token=x"))

@@ -1,4 +1,4 @@
-"""Whatever the collection can refuse with stands in the READMEs' table of messages."""
+"""Whatever the collection can refuse with stands in the tables of messages, in both languages."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from shared import tasks
+from shared import ROOT, TROUBLESHOOTING, messages, tasks
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 # What stands for a value, in the sentences as in the table
 GAP = "…"
 DOCUMENTATION = {"DOCUMENTATION", "EXAMPLES", "RETURN"}
@@ -87,12 +85,6 @@ def refusals() -> list[tuple[str, str]]:
     return [(str(path.relative_to(ROOT)), text) for path, text in found if re.search(r"\w", text)]
 
 
-def table(readme: pathlib.Path) -> list[str]:
-    """The messages of the table: what stands in backticks in its first column."""
-    (block,) = [block for block in re.findall(r"(?:^\|.*\n)+", readme.read_text(), flags=re.M) if "NPUs are usable: …" in block]
-    return [message for row in block.splitlines()[2:] for message in re.findall(r"`([^`]+)`", row.split(" | ")[0])]
-
-
 def says(message: str, text: str) -> bool:
     """Whether a message of the table is this sentence: all its words stand there in their order, or a long run of them."""
     parts = [part for part in (part.strip(" ()'.") for part in message.split(GAP)) if part]
@@ -104,10 +96,10 @@ def says(message: str, text: str) -> bool:
     return any(len(part) >= 18 and part in text for part in parts)
 
 
-@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)
-def test_every_refusal_stands_in_the_table_of_messages(readme):
-    messages = table(readme)
-    missing = [f"{where}: {text}" for where, text in refusals() if not any(says(message, text) for message in messages)]
+@pytest.mark.parametrize("page", TROUBLESHOOTING, ids=lambda path: path.parent.name)
+def test_every_refusal_stands_in_the_tables_of_messages(page):
+    told = [message for row in messages(page) for message in row]
+    missing = [f"{where}: {text}" for where, text in refusals() if not any(says(message, text) for message in told)]
     assert not missing, "\n".join(missing)
 
 

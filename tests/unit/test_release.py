@@ -73,9 +73,10 @@ def test_lowest_versions_of_the_collections_are_tested_ones():
     assert lowest in [{"ansible.posix": each.posix, "community.docker": each.docker} for each in RUN]
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
-def test_readme_names_the_tested_versions(readme):
-    (table,) = [block for block in re.findall(r"(?:^\|.*\n)+", (ROOT / readme).read_text(), flags=re.M) if "| ansible-core |" in block]
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_documentation_names_the_tested_versions(language):
+    text = (ROOT / "docs" / language / "requirements.md").read_text()
+    (table,) = [block for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.M) if "| ansible-core |" in block]
     told = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()[2:]]
     by = {"test": "`make test`", "long": "`make test-long`"}
     assert [(*row[:4], re.findall(r"`([^`]+)`", row[4]), row[5]) for row in told] == [
@@ -83,15 +84,23 @@ def test_readme_names_the_tested_versions(readme):
     ]
 
 
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_readme_names_the_oldest_and_the_newest_tested_ansible_core(readme):
+    (row,) = [row for row in (ROOT / readme).read_text().splitlines() if row.startswith("| Ansible |")]
+    assert re.findall(r"\b2\.\d\d", row) == [RUN[0].series, RUN[-1].series]
+
+
 def test_collections_that_are_needed_are_the_same_for_galaxy_and_by_hand():
     by_hand = {each["name"]: each["version"] for each in load("requirements.yml")["collections"]}
     assert load("galaxy.yml")["dependencies"] == by_hand
 
 
-def test_changelog_names_every_module_and_filter():
+def test_changelog_names_every_module_and_no_filter_since_those_are_the_roles_own():
     (release,) = load("changelogs/changelog.yaml")["releases"].values()
     assert {each["name"] for each in release["modules"]} == {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
-    assert {each["name"] for each in release["plugins"]["filter"]} == {path.stem for path in (ROOT / "plugins/filter").glob("*.yml")}
+    assert "plugins" not in release
+    told = [(ROOT / "CHANGELOG.md").read_text(), *(path.read_text() for path in (ROOT / "changelogs/fragments").glob("*.yml"))]
+    assert [text for text in told if re.search(r"\bfilters?\b", text, flags=re.I)] == []
     assert load("galaxy.yml")["version"] in load("changelogs/changelog.yaml")["releases"]
 
 

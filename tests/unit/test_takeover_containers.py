@@ -571,11 +571,21 @@ def test_an_older_version_is_refused_until_the_upgrade_is_allowed():
     assert (allowed["problems"], "GPUStack 0.7.0 becomes 0.7.1." in allowed["notes"]) == ([], True)
 
 
+@pytest.mark.parametrize(("before", "wanted"), [("0.7.1", "2.3.0"), ("2.3.0", "0.7.1")])
+def test_another_generation_is_refused_whatever_is_allowed(before, wanted):
+    found = examined(described(SERVER), desired(upgrade=True, version=wanted), version=f"gpustack {before}")
+    assert found["problems"] == [
+        f"The container gpustack runs GPUStack {before}, whose data {wanted} does not take. Set gpustack_version: {before} to keep it, or "
+        "remove it and set gpustack_data_volume to a new one to begin anew."
+    ]
+
+
 def test_a_newer_version_is_refused_whatever_is_allowed():
     found = examined(described(SERVER), desired(upgrade=True), version="v2.0.1 (abcdef0)")
     assert (found["version"], found["version_relation"]) == ("2.0.1", "newer")
     assert found["problems"] == [
-        "The container gpustack runs GPUStack 2.0.1, newer than 0.7.1: its data does not go back. Set gpustack_version: 2.0.1 to keep it."
+        "The container gpustack runs GPUStack 2.0.1, whose data 0.7.1 does not take. Set gpustack_version: 2.3.0 to keep it, or remove it "
+        "and set gpustack_data_volume to a new one to begin anew."
     ]
 
 
@@ -615,6 +625,15 @@ def test_a_server_without_a_worker_has_no_worker_name():
     container = described([*SERVER, "--disable-worker"])
     found = examined(container, desired(config={**desired().config, "disable_worker": True}))
     assert (found["worker_name"], found["problems"]) == (None, [])
+
+
+def test_the_guide_s_server_does_not_lose_its_worker_because_a_group_is_forgotten():
+    wanted = {"works": False, "config": {**desired().config, "disable_worker": True}}
+    assert examined(described(SERVER), desired(**wanted))["problems"] == [
+        "The container gpustack is the worker atlas1 too, which models may name; the inventory wants no worker on this host. Put it into"
+        " the group gpustack_worker too, or add '--worker-name' to gpustack_takeover_drop."
+    ]
+    assert examined(described(SERVER), desired(**wanted, drop=frozenset({"--worker-name"})))["problems"] == []
 
 
 def test_a_worker_that_never_joined_has_no_name_and_one_that_cannot_be_read_is_a_problem():

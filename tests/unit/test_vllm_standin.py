@@ -75,6 +75,28 @@ def test_no_npu_and_no_driver_is_no_device_type(host):
     assert "libascend_hal.so: cannot open shared object file" in told and "Failed to infer device type" in told
 
 
+def test_only_the_chosen_npus_are_held_and_the_simulator_says_by_whom(host):
+    """GPUStack 2 gives every node to each model and names the NPUs by logic ID: with NPU 0 lost, ID 1 is NPU 2."""
+    simulator = [sys.executable, str(host / "usr/local/sbin/npu-sim"), "holders"]
+    first = serve(container(host, 1, 2, 3, 4), str(host), "-tp", "2", ASCEND_RT_VISIBLE_DEVICES="1,3")
+    try:
+        wait_for_load(first)
+        held = subprocess.run(simulator, env={"NPU_SIM_ROOT": str(host)}, check=True, capture_output=True, text=True, timeout=60)
+        assert [line.split()[:2] for line in held.stdout.splitlines()] == [["2", str(first.pid)], ["4", str(first.pid)]]
+        told = failure(serve(host.parent / "container-1-2-3-4", str(host), ASCEND_RT_VISIBLE_DEVICES="3"))
+        assert "NPU 4 is used by another container" in told
+    finally:
+        first.kill()
+        first.communicate()
+
+
+def test_no_npu_is_chosen_by_an_id_that_is_none(host):
+    inside = container(host, 4, 5)
+    assert "Failed to infer device type" in failure(serve(inside, ASCEND_RT_VISIBLE_DEVICES="2"))
+    told = failure(serve(inside, str(host), "-tp", "2", ASCEND_RT_VISIBLE_DEVICES="1,7,0"))
+    assert "larger than the number of visible NPUs (1: 5)" in told
+
+
 def test_more_npus_than_there_are_is_refused(host):
     told = failure(serve(container(host, 2, 5), str(host), "-tp", "4"))
     assert "tensor parallel size 4 is larger than the number of visible NPUs (2: 2, 5)" in told

@@ -112,7 +112,11 @@ def test_configuration_that_a_killed_run_wrote_is_in_effect_after_the_next(inter
     assert_both_are_ready(workers)
 
 
-def test_worker_that_lost_its_data_is_refused_by_name_and_replaced_when_asked(interrupted, atlas, workers):
+def states(api) -> dict[str, str]:
+    return {worker["name"]: worker["state"] for worker in api("workers?perPage=100")["items"]}
+
+
+def test_worker_that_lost_its_data_is_refused_by_name_and_replaced_when_asked(interrupted, atlas, workers, api):
     before = {name: worker["worker_uuid"] for name, worker in workers().items()}
     atlas("atlas2").check_output("docker rm -f gpustack && docker volume rm gpustack-data")
     run = run_playbook("workers", "--limit=atlas2")
@@ -125,6 +129,8 @@ def test_worker_that_lost_its_data_is_refused_by_name_and_replaced_when_asked(in
     )
     assert atlas("atlas2").run("docker inspect gpustack").rc != 0
 
+    # One that is ready may be another host's.
+    wait_until("GPUStack misses the worker", lambda: states(api)["atlas2"] != "ready", pause=2)
     assert run_playbook("site", *BOTH, variables={"gpustack_worker_replace_stale": True}).rc == 0
     assert_both_are_ready(workers)
     after = {name: worker["worker_uuid"] for name, worker in workers().items()}

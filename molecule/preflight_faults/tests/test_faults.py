@@ -176,7 +176,8 @@ def test_docker_ports_holders_store_and_inventory_are_judged_and_a_bad_server_is
         "FAIL [docker] atlas2: Docker is missing; expected Docker Engine 20.10.10 or newer. Install it and start the service.",
         "FAIL [address] atlas2: gpustack_address atlas-two does not resolve on it. Correct it, or add it to DNS or /etc/hosts.",
         "FAIL [npu_chip] atlas3: the NPUs are 910B4; expected 910B3. Correct ascend_driver_check_chip_name, or the inventory.",
-        f"FAIL [ports] atlas3: port 10150 is taken by python3 (pid {pid}); GPUStack needs it. Stop that, or set another port.",
+        f"FAIL [ports] atlas3: port 10150 is taken by python3 (pid {pid}); GPUStack needs it. "
+        "Stop that, or set another port: worker_port in gpustack_worker_config.",
         "FAIL [npu_holders] atlas4: the container vllm holds NPU 0, 1; an NPU serves one container. Stop it; "
         "of what Swarm runs, remove the service:",
         "  docker stop vllm",

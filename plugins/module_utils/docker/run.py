@@ -166,12 +166,20 @@ def _clean(path: str) -> str:
 def located(mounted: list[Mount], path: str) -> tuple[str, bool] | None:
     """Where a path of the container lies: below a host directory or a volume's name, and whether it is read-only.
     None when nothing is mounted there."""
-    holding = [mount for mount in mounted if is_within(path, mount.target)]
-    if not holding:
-        return None
-    mount = max(holding, key=lambda each: len(each.target))
-    rest = path[len(mount.target) :].strip("/")
-    return f"{mount.source.rstrip('/')}/{rest}" if rest else mount.source, mount.read_only
+    mount = holding(mounted, path)
+    return (below(mount.source, mount.target, path), mount.read_only) if mount else None
+
+
+def holding(mounted: list[Mount], path: str) -> Mount | None:
+    """What is mounted at a path of the container, or above it."""
+    found = [mount for mount in mounted if is_within(path, mount.target)]
+    return max(found, key=lambda each: len(each.target)) if found else None
+
+
+def below(source: str, target: str, path: str) -> str:
+    """Where a path is below what is mounted at a target above it."""
+    rest = path[len(target) :].strip("/")
+    return f"{source.rstrip('/')}/{rest}" if rest else source
 
 
 def options(container: Mapping[str, Any], image: Mapping[str, Any], defaults: EngineDefaults) -> list[Option]:

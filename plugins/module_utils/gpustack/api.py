@@ -11,20 +11,33 @@ import ssl
 import time
 import urllib.error
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Callable
+from email.utils import parsedate_to_datetime
+from typing import Any, Callable, NamedTuple
 
 from ansible.module_utils.urls import open_url
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import answers
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.answers import Instance, Model, Worker
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Api
 
 # The API's own limit; it refuses more with 422.
 PER_PAGE = 100
 ANSWER_LIMIT = 64 * 1024 * 1024
 # The list is sorted by a time that isn't unique, page by page: what joins between two pages shifts the rest.
 READS_OF_A_MOVING_LIST = 3
-# URL and time limit in seconds to the answer's status and body; raises what urllib raises.
-Fetch = Callable[[str, float], "tuple[int, bytes]"]
+
+
+class Answer(NamedTuple):
+    """time: seconds since 1970 by the server's clock; None where it does not tell."""
+
+    status: int
+    body: bytes
+    time: float | None
+
+
+# URL and time limit in seconds to the answer; raises what urllib raises.
+Fetch = Callable[[str, float], Answer]
 
 
 class ApiError(Exception):
@@ -40,55 +53,11 @@ class ApiError(Exception):
         return self.kind in ("refused", "timeout", "network", "server_error")
 
 
-@dataclass(frozen=True)
-class Npu:
-    """index is GPUStack's (the logic ID), device_index the N of /dev/davinciN; sizes in bytes, temperature in °C. None:
-    not reported."""
-
-    gpu_id: str
-    index: int | None
-    device_index: int | None
-    device_chip_index: int | None
-    name: str
-    memory_total_bytes: int | None
-    memory_used_bytes: int | None
-    memory_allocated_bytes: int | None
-    temperature_c: float | None
-    network: dict | None
-
-
-@dataclass(frozen=True)
-class Worker:
-    id: int
-    name: str
-    hostname: str
-    ip: str
-    port: int
-    state: str
-    state_message: str | None
-    unreachable: bool
-    worker_uuid: str
-    labels: dict
-    npus: list[Npu] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "npu_count": len(self.npus)}
-
-
-@dataclass(frozen=True)
-class Model:
-    id: int
-    name: str
-    replicas: int
-    gpu_ids: list[str]
-    worker_selector: dict
-
-
 def fetcher(token: str, validate_certs: bool = True, ca_path: str | None = None) -> Fetch:
     """A Fetch over HTTP. Proxies of the environment are not used: a cluster's addresses are its own. A redirect is not
     followed, so that the token goes to the given host alone."""
 
-    def fetch(url: str, timeout: float) -> tuple[int, bytes]:
+    def fetch(url: str, timeout: float) -> Answer:
         deadline = time.monotonic() + timeout
         try:
             answer = open_url(
@@ -105,11 +74,19 @@ def fetcher(token: str, validate_certs: bool = True, ca_path: str | None = None)
                 headers={"Accept": "application/json"},
             )
         except urllib.error.HTTPError as error:
-            return error.code, b""
+            return Answer(error.code, b"", None)
         with answer:
-            return answer.getcode(), _body(answer, deadline)
+            return Answer(answer.getcode(), _body(answer, deadline), _time(answer.headers.get("Date")))
 
     return fetch
+
+
+def _time(date: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(date or "").timestamp()
+    # What the standard library raises of a text that is no date differs with its version.
+    except (IndexError, TypeError, ValueError):
+        return None
 
 
 def _body(answer: Any, deadline: float) -> bytes:
@@ -133,7 +110,8 @@ class Client:
         self._fetch = fetch
         self._timeout = timeout
         # Until the server has told its version
-        self._api = generations.DEFAULT.api
+        self.api: Api = generations.DEFAULT.api
+        self._now: float | None = None
 
     def version(self) -> str:
         """As the server tells it, with a v. Refuses a GPUStack whose API is another."""
@@ -144,23 +122,27 @@ class Client:
         found = generations.speaking(version)
         if found is None:
             raise self._wrong_version(f"GPUStack {version}")
-        self._api = found.api
+        self.api = found.api
         return version
 
     def workers(self) -> list[Worker]:
         """All workers, in the order in which they joined."""
-        return self._shaped("/workers", lambda item: _worker(item, self._api.device_type))
+        return self._shaped("/workers", lambda item: answers.worker(item, self.api, self._now))
 
     def models(self) -> list[Model]:
-        return self._shaped("/models", _model)
+        return self._shaped("/models", answers.model)
+
+    def instances(self) -> list[Instance]:
+        return self._shaped("/model-instances", answers.instance)
 
     def names(self, path: str, key: str) -> list[str]:
         """The names of the records of a list, whose path is that below the API's prefix."""
         return self._shaped(path, lambda item: str(item[key]))
 
     def admin_must_change_password(self) -> bool | None:
-        """True as long as admin's password is the one that GPUStack made; None without a user admin."""
-        for user in self._list("/users"):
+        """True as long as admin's password is the one that GPUStack made; None without a user admin, and where the cluster token may not
+        read users."""
+        for user in self._list("/users") if "users" in self.api.lists else []:
             if user.get("username") == "admin":
                 return bool(user.get("require_password_change"))
         return None
@@ -169,14 +151,14 @@ class Client:
         try:
             return [shape(item) for item in self._list(path)]
         except (AttributeError, LookupError, TypeError) as error:
-            raise self._not_gpustack(f"its {self._api.prefix}{path} has entries of another shape") from error
+            raise self._not_gpustack(f"its {self.api.prefix}{path} has entries of another shape") from error
 
     def _list(self, path: str) -> list[dict[str, Any]]:
         items: dict[int, dict[str, Any]] = {}
         for _attempt in range(READS_OF_A_MOVING_LIST):
             items = {}
             totals = set()
-            for answer in self._pages(self._api.prefix + path):
+            for answer in self._pages(self.api.prefix + path):
                 items.update({item["id"]: item for item in answer["items"]})
                 totals.add(answer["pagination"]["total"])
             if totals == {len(items)}:
@@ -201,12 +183,13 @@ class Client:
 
     def _get(self, path: str) -> Any:
         try:
-            status, body = self._fetch(self.url + path, self._timeout)
+            status, body, time_there = self._fetch(self.url + path, self._timeout)
         # urllib, http.client, ssl and Ansible each raise their own.
         except Exception as error:
             raise self._unanswered(error) from error
         if status != 200:
             raise self._refused_status(path, status)
+        self._now = time_there
         try:
             return json.loads(body)
         except ValueError as error:
@@ -252,7 +235,7 @@ class Client:
                 f"GPUStack at {self.url} refuses the cluster token ({status}); expected the token that the server uses."
                 " Read it again from the server's container, or correct the variable",
             )
-        if status == 404 and path.startswith(f"{self._api.prefix}/"):
+        if status == 404 and path.startswith(f"{self.api.prefix}/"):
             return self._wrong_version(f"a server without {path.partition('?')[0]} (404)")
         if status >= 500 or status == 429:
             return ApiError(
@@ -265,57 +248,17 @@ class Client:
     def _not_gpustack(self, finding: str) -> ApiError:
         return ApiError(
             "not_gpustack",
-            f"{self.url} is not GPUStack's API ({finding}); expected GPUStack {generations.DEFAULT.name}. Correct scheme, host or port",
+            f"{self.url} is not GPUStack's API ({finding}); expected GPUStack {_names()}. Correct scheme, host or port",
         )
 
     def _wrong_version(self, finding: str) -> ApiError:
+        prefixes = " or ".join(generation.api.prefix for generation in generations.DEPLOYED)
         return ApiError(
             "wrong_version",
-            f"{self.url} is {finding}; expected GPUStack {generations.DEFAULT.name}, whose management API is under"
-            f" {generations.DEFAULT.api.prefix}. Give the URL of such a server",
+            f"{self.url} is {finding}; expected GPUStack {_names()}, whose management API is under {prefixes}."
+            " Give the URL of such a server",
         )
 
 
-def _worker(item: Mapping[str, Any], kind: str) -> Worker:
-    """kind: of the devices that are NPUs."""
-    status = item.get("status") or {}
-    name = item.get("name") or ""
-    return Worker(
-        id=item["id"],
-        name=name,
-        hostname=item.get("hostname") or "",
-        ip=item.get("ip") or "",
-        port=item.get("port") or 0,
-        state=item.get("state") or "unknown",
-        state_message=item.get("state_message"),
-        unreachable=bool(item.get("unreachable")),
-        worker_uuid=item.get("worker_uuid") or "",
-        labels=item.get("labels") or {},
-        npus=[_npu(name, kind, device) for device in status.get("gpu_devices") or [] if device.get("type") == kind],
-    )
-
-
-def _npu(worker: str, kind: str, device: Mapping[str, Any]) -> Npu:
-    memory = device.get("memory") or {}
-    return Npu(
-        gpu_id=f"{worker}:{kind}:{device.get('index')}",
-        index=device.get("index"),
-        device_index=device.get("device_index"),
-        device_chip_index=device.get("device_chip_index"),
-        name=device.get("name") or "",
-        memory_total_bytes=memory.get("total"),
-        memory_used_bytes=memory.get("used"),
-        memory_allocated_bytes=memory.get("allocated"),
-        temperature_c=device.get("temperature"),
-        network=device.get("network"),
-    )
-
-
-def _model(item: Mapping[str, Any]) -> Model:
-    return Model(
-        id=item["id"],
-        name=item.get("name") or "",
-        replicas=item.get("replicas") or 0,
-        gpu_ids=(item.get("gpu_selector") or {}).get("gpu_ids") or [],
-        worker_selector=item.get("worker_selector") or {},
-    )
+def _names() -> str:
+    return " or ".join(generation.name for generation in generations.DEPLOYED)

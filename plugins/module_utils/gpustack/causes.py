@@ -13,8 +13,8 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generatio
 
 @dataclass(frozen=True)
 class Cause:
-    """kind: setting, database, disk, port, token, server, store,
-    memory, ended, or time, which is none that is known. detail in its own words."""
+    """kind: setting, database, disk, port, token, server, trust, store,
+    memory, stopped, ended, or time, which is none that is known. detail in its own words."""
 
     kind: str
     detail: str
@@ -31,7 +31,12 @@ def of_log(log: str) -> Cause | None:
 def last_line(log: str) -> str:
     """The last line that is no part of a traceback and tells of an error, or else the last one."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    errors = [line for line in lines if re.search(r"\bERROR\b|[a-z]: error\b|^\w*(Error|Exception):", line)]
+    # What a traceback comes to is in its last line, not in its first.
+    errors = [
+        line
+        for line in lines
+        if re.search(r"\bERROR\b|[a-z]: error\b|^\w*(Error|Exception):", line) and "Traceback (most recent" not in line
+    ]
     return ([*lines[-1:], *errors[-1:]] or [""])[-1]
 
 

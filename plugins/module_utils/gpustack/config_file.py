@@ -56,11 +56,12 @@ class ConfigFile:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to write and how to show it. before and after hold no secret."""
+    """What to write and how to show it. before and after hold no secret. made: names of the secrets that were made for it."""
 
     text: str
     rewrite: bool
     changed_keys: list[str]
+    made: list[str]
     before: str
     after: str
 
@@ -121,11 +122,15 @@ def _json(raw: str) -> Any:
     return value if re.match(r"\s*(?:\s#.*)?\Z", raw[end:]) else UNREADABLE
 
 
-def plan(present: str | None, config: Mapping[str, Any], secrets: Mapping[str, Any], keep: list[str]) -> Plan:
-    """present is the file's text, None without a file. Values that are None and secrets that are empty are left out."""
+def plan(
+    present: str | None, config: Mapping[str, Any], secrets: Mapping[str, Any], keep: list[str], made: Mapping[str, str] | None = None
+) -> Plan:
+    """present is the file's text, None without a file. Values that are None and secrets that are empty are left out. made: secrets that
+    are taken where nothing gives or keeps one."""
     old = parse(present) if present is not None else ConfigFile({}, False)
-    wanted = _wanted(old, config, secrets, keep)
-    hidden = {key for key in {*wanted, *old.values} if redact.looks_secret(key) or key in secrets or key in keep}
+    given = _wanted(old, config, secrets, keep)
+    wanted = {**(made or {}), **given}
+    hidden = {key for key in {*wanted, *old.values} if redact.looks_secret(key) or key in (*secrets, *keep, *(made or {}))}
     changed_keys = sorted(key for key in {*wanted, *old.values} if _differ(old.values.get(key, UNREADABLE), wanted.get(key, UNREADABLE)))
     before = {key: _shown(key, value, hidden) for key, value in old.values.items()}
     after = {key: _shown(key, value, hidden) for key, value in wanted.items()}
@@ -136,6 +141,7 @@ def plan(present: str | None, config: Mapping[str, Any], secrets: Mapping[str, A
         text=render(wanted),
         rewrite=bool(changed_keys) or not old.own_form,
         changed_keys=changed_keys,
+        made=sorted(set(wanted) - set(given)),
         before="".join(f"{before[key]}\n" for key in sorted(before)),
         after="".join(f"{after[key]}\n" for key in sorted(after)),
     )

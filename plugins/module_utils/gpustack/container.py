@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import arguments, config_file, version
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import CommandLine, Generation
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner
 
@@ -33,13 +34,19 @@ class ReadError(Exception):
 
 @dataclass(frozen=True)
 class Container:
-    """What docker knows of a container. words: GPUStack's own arguments; environment: each as NAME=value; exit_code: of its last run."""
+    """What docker knows of a container. words: GPUStack's own arguments; environment: each as NAME=value; exit_code: of its last run;
+    version: of GPUStack, as its label or its image's tag says it, empty where neither does."""
 
     name: str
     words: list[str]
     environment: list[str]
     status: str
     exit_code: int
+    version: str
+
+    @property
+    def generation(self) -> Generation:
+        return generations.assumed(self.version)
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ def described(description: Mapping[str, Any]) -> Container:
         environment=list(config.get("Env") or []),
         status=state["Status"],
         exit_code=state.get("ExitCode", 0),
+        version=(config.get("Labels") or {}).get(docker_cli.LABEL_VERSION) or version.find(str(config.get("Image"))) or "",
     )
 
 

@@ -9,17 +9,22 @@ from typing import Any
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.files import is_within
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import directory as gpustack_directory
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEPLOYED
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import mounts as host_mounts
 from ansible_collections.ascend.gpustack.plugins.module_utils.host.mounts import Mount, holding
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner
 
+# Files in which a worker keeps what GPUStack knows it by
+IDENTITY = ("worker_uuid", "worker_name")
+# Files of a cluster, in any generation
+CLUSTER = {name for generation in DEPLOYED for name in generation.data.cluster}
 # File systems that one host alone has
 LOCAL = ("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs")
 
 
 def read(run: Runner, name: str, engine: docker_cli.Engine, store: dict[str, Any] | None, mountinfo: str, timeout: float) -> dict[str, Any]:
     """What gpustack_host_info returns as data; store is what it returns as such."""
-    unknown = {"name": name, "exists": None, "path": None, "managed": None, "on_store": False, "worker_uuid": None}
+    unknown = {"name": name, "exists": None, "path": None, "managed": None, "on_store": False, "cluster": None, **dict.fromkeys(IDENTITY)}
     if name.startswith("/"):
         seen = gpustack_directory.look(run, name, timeout)
         return _described(run, {**unknown, "exists": seen.exists, "path": seen.real, "managed": seen.is_marked}, store, mountinfo, timeout)
@@ -28,7 +33,7 @@ def read(run: Runner, name: str, engine: docker_cli.Engine, store: dict[str, Any
     except docker_cli.DockerError:
         return unknown
     if volume is None:
-        return {**unknown, "exists": False if engine.running else None}
+        return {**unknown, **({"exists": False, "cluster": []} if engine.running else {})}
     labels = volume.get("Labels") or {}
     path = gpustack_directory.resolve(run, volume_place(volume), timeout)
     found = {**unknown, "exists": True, "path": path, "managed": labels.get(docker_cli.LABEL_MANAGED) == "true"}
@@ -42,14 +47,21 @@ def volume_place(volume: dict[str, Any]) -> str:
 
 
 def _described(run: Runner, data: dict[str, Any], store: dict[str, Any] | None, mountinfo: str, timeout: float) -> dict[str, Any]:
-    uuid = worker_uuid(run, data["path"], timeout) if data["exists"] else None
+    path, there = data["path"], data["exists"]
+    identity = {name: _line(run, f"{path}/{name}", timeout) for name in IDENTITY} if there else {}
+    cluster = _cluster(run, path, timeout) if there else []
     on_store = is_shared(data["path"], store, host_mounts.parse_mountinfo(mountinfo)) if store else False
-    return {**data, "on_store": on_store, "worker_uuid": uuid}
+    return {**data, "on_store": on_store, "cluster": cluster, **identity}
 
 
-def worker_uuid(run: Runner, data: str, timeout: float) -> str | None:
-    """The identity that a GPUStack worker keeps in its data directory."""
-    result = run(["head", "-c", "64", f"{data}/worker_uuid"], timeout)
+def _cluster(run: Runner, path: str, timeout: float) -> list[str] | None:
+    """What a server has left here; None where that can't be seen."""
+    result = run(["ls", "-A", "--", path], timeout)
+    return None if result.rc != 0 or result.timed_out else sorted(CLUSTER.intersection(result.stdout.splitlines()))
+
+
+def _line(run: Runner, path: str, timeout: float) -> str | None:
+    result = run(["head", "-c", "256", path], timeout)
     return result.stdout.strip() or None if result.rc == 0 and not result.timed_out else None
 
 

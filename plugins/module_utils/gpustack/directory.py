@@ -25,7 +25,7 @@ MARK_TEXT = "Made by ascend.gpustack. While this file is here, the playbook rese
 OWN = {
     "cache": tuple(dict.fromkeys(name for generation in DEPLOYED for name in generation.data.own_cache)),
     "data": tuple(dict.fromkeys(name for generation in DEPLOYED for name in generation.data.own)),
-    "config": ("config.yaml", ".config.yaml.new", "known.json"),
+    "config": ("config.yaml", ".config.yaml.new", "known.json", "managed"),
 }
 # Nothing in these is a place for what GPUStack keeps; of the others below / none is removed itself.
 SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr")

@@ -8,10 +8,9 @@ from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import v0_7, v2
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Generation
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import version_key
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation, version_key
 
-DEPLOYED = (v0_7.GENERATION,)
-TO_COME = (v2.SERIES,)
+DEPLOYED = (v0_7.GENERATION, v2.GENERATION)
 # What is assumed where no version is known, or one that is refused anyway
 DEFAULT = v0_7.GENERATION
 
@@ -28,12 +27,25 @@ def of(version: Any) -> Generation:
     """The generation that deploys a version. Raises NotDeployed."""
     key = version_key(version)
     for generation in DEPLOYED:
-        if key and key[: len(generation.series)] == generation.series:
+        if generation.deploys(key):
             return generation
-    yet = ", which is not deployed yet" if key and any(key[: len(series)] == series for series in TO_COME) else ""
-    names = " and ".join(generation.name for generation in DEPLOYED)
-    raise NotDeployed(
-        f"gpustack_version is {version}{yet}; this collection deploys GPUStack {names}", f"Set gpustack_version to {DEFAULT.release}."
+    *others, last = (".".join(map(str, series)) for generation in DEPLOYED for series in generation.series)
+    raise NotDeployed(f"gpustack_version is {version}; this collection deploys GPUStack {', '.join(others)} and {last}", _remedy(version))
+
+
+def _remedy(version: Any) -> str:
+    """What to set in place of a version that is not deployed, and what becomes of a cluster that runs it."""
+    key = version_key(version)
+    found = next((generation for generation in DEPLOYED if key and key[0] == generation.series[0][0]), None)
+    if key is None or found is None:
+        return f"Set gpustack_version to {' or '.join(generation.release for generation in DEPLOYED)}."
+    release, wanted = ".".join(map(str, key[:3])), found.release
+    if found.deploys((*key[:3], "z", 0)):
+        return f"Set gpustack_version to {release}, of which this is a candidate."
+    if relation(version, wanted) == "newer":
+        return f"Set gpustack_version to {wanted} for a new cluster; leave one of {version} as it is, since its data cannot go back."
+    return (
+        f"Set gpustack_version to {wanted}; a cluster of {version} gets on with it, since GPUStack takes older data along when it starts."
     )
 
 
@@ -51,8 +63,28 @@ def assumed(version: Any) -> Generation:
     return DEFAULT if refusal(version) else of(version)
 
 
+def apart(before: Any, wanted: Any) -> bool:
+    """Whether two versions are of generations that do not take each other's data; of those that are not deployed by their major number."""
+    keys = [version_key(before), version_key(wanted)]
+    return None not in keys and speaking(str(before)) is not speaking(str(wanted))
+
+
+def lasting(version: Any) -> str:
+    """The version to run where the data of a version are to be kept: that one, or a later one of its generation that is deployed. Empty
+    where there is none."""
+    found = speaking(str(version))
+    if not refusal(version):
+        return str(version)
+    return found.release if found and relation(version, found.release) == "older" else ""
+
+
+def marks(generation: Generation) -> set[str]:
+    """Files of a cluster's data that no other generation makes."""
+    return set(generation.data.cluster).difference(*(each.data.cluster for each in DEPLOYED if each is not generation))
+
+
 def speaking(version: str) -> Generation | None:
     """The generation whose API a server of this version has; None for another's. Those before and between releases have that of their
     major number, also the 0.0.0 of a development build."""
     major = version.lstrip("v").partition(".")[0]
-    return next((generation for generation in DEPLOYED if not major.isdigit() or int(major) == generation.series[0]), None)
+    return next((generation for generation in DEPLOYED if not major.isdigit() or int(major) == generation.series[0][0]), None)

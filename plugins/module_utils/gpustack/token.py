@@ -24,7 +24,6 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.container
     described,
     read_file,
 )
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import RC_NOT_FOUND, Runner
 
 POLL_INTERVAL = 1.0
@@ -169,7 +168,7 @@ def find_token(run: Runner, container: Container, settings: Settings, data_dir: 
     given = _get(container, settings, "token")
     if given:
         return Token(_checked(given.value, container, _PLACES[given.source]), given.source, False)
-    path = f"{data_dir_of(container, settings, data_dir)}/{DEFAULT.data.token}"
+    path = f"{data_dir_of(container, settings, data_dir)}/{container.generation.data.token}"
     text = _read(run, container, path)
     if text is None:
         raise TokenError(
@@ -180,7 +179,7 @@ def find_token(run: Runner, container: Container, settings: Settings, data_dir: 
         )
     # GPUStack creates the file before it writes it.
     value = _checked(text.strip(), container, path, transient=True)
-    return Token(value, "file", bool(re.match(DEFAULT.data.generated_token, value)))
+    return Token(value, "file", bool(re.match(container.generation.data.generated_token, value)))
 
 
 def _checked(value: Any, container: Container, where: str, transient: bool = False) -> str:
@@ -210,7 +209,7 @@ def _checked(value: Any, container: Container, where: str, transient: bool = Fal
 
 def find_password(run: Runner, container: Container, settings: Settings, data_dir: str) -> Password:
     """The password that GPUStack made for admin. GPUStack leaves the file as it is when the password is changed."""
-    path = f"{data_dir_of(container, settings, data_dir)}/{DEFAULT.data.password}"
+    path = f"{data_dir_of(container, settings, data_dir)}/{container.generation.data.password}"
     value = (_read(run, container, path) or "").strip()
     if value:
         return Password(value, None)

@@ -17,6 +17,9 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
     Generation,
     Node,
     Ports,
+    State,
+    Trust,
+    Work,
 )
 
 
@@ -46,6 +49,12 @@ COMMAND_LINE = CommandLine(
     file_only=_names("jwt_secret_key external_auth_type openid_configuration resources"),
     short={"-d": "debug", "-t": "token", "-s": "server_url"},
     environment={"HF_TOKEN": "huggingface_token", "HF_HUB_ENABLE_HF_TRANSFER": "enable_hf_transfer"},
+    idle={
+        "worker_metrics_port": "metrics_port",
+        "disable_worker_metrics": "disable_metrics",
+        "ray_port_range": "ray_worker_port_range",
+        **dict.fromkeys(("enable_worker", "tls_port", "api_port", "proxy_port", "proxy_mode", "database_port"), ""),
+    },
 )
 
 PORTS = Ports(
@@ -68,18 +77,21 @@ PORTS = Ports(
     ray_head={"ray_port": "40096", "ray_client_server_port": "40097", "ray_dashboard_port": "8265"},
 )
 
+_START = 'source /etc/profile && exec gpustack start "$@"'
 NODE = Node(
     init=("tini", "--"),
-    start='source /etc/profile && exec gpustack start "$@"',
+    start=_START,
+    server_start=_START,
     network="host",
     ipc="host",
-    privileged=None,
-    env={},
+    server_env={},
     settings={"disable_update_check": True},
     # Without it whoever may ask from the server's own host is an administrator.
     server_settings={"force_auth_localhost": True},
+    server_worker_settings={},
     server_only_settings={"disable_worker": True},
     health="/healthz",
+    work=Work(),
 )
 
 DATA = Data(
@@ -87,11 +99,34 @@ DATA = Data(
     token="token",
     generated_token=r"[0-9a-f]{32}\Z",
     password="initial_admin_password",
+    cluster=("token", "database.db"),
+    given_token=False,
     own=(
         *("database.db", "database.db-journal", "database.db-shm", "database.db-wal", "token", "initial_admin_password"),
         *("jwt_secret_key", "worker_name", "worker_uuid", "bin", "cache", "chat_templates", "log", "pipx", "venvs"),
     ),
     own_cache=("huggingface", "model_scope", "ollama", "vox-box", "gguf-parser", "repo-skeleton", "rpc_server"),
+)
+
+API = Api(
+    prefix="/v1",
+    device_type="npu",
+    lists={"models": ("/models", "name"), "users": ("/users", "username")},
+    states={
+        "unreachable": State(
+            "See whether its GPUStack container runs, open port {port} of {ip} to the server, and name the address in the server's NO_PROXY"
+        ),
+        "not_ready": State("See docker logs of its GPUStack container, and compare its clock with the server's (date)"),
+    },
+    # A worker's last sign of life has the time of the worker's own clock.
+    silence=None,
+    adopts=False,
+)
+
+# A worker asks the server through truststore (gpustack/client/generated_http_client.py), which has OpenSSL read its usual places, and what
+# this variable names, for each connection. The server's own worker asks at 127.0.0.1, and there whatever answers is trusted.
+TRUST = Trust(
+    source="", target="/etc/gpustack/managed/trust", environment={"SSL_CERT_FILE": "/etc/gpustack/managed/trust/ca.crt"}, live=True
 )
 
 # What GPUStack, SQLite and this collection's entry point say
@@ -107,7 +142,8 @@ LOG_SIGNS = (
 
 GENERATION = Generation(
     name="0.7",
-    series=(0, 7),
+    series=((0, 7),),
+    candidates=True,
     release="0.7.1",
     repository="gpustack/gpustack",
     variants={"-npu": "910B", "-npu-310p": "310P"},
@@ -118,7 +154,7 @@ GENERATION = Generation(
     node=NODE,
     data=DATA,
     ports=PORTS,
-    api=Api(prefix="/v1", device_type="npu"),
+    api=API,
     command_line=COMMAND_LINE,
     # The metadata first: to print its version itself, GPUStack loads all of itself, which takes many seconds.
     version_script=(
@@ -127,4 +163,5 @@ GENERATION = Generation(
         " || gpustack version"
     ),
     log_signs=LOG_SIGNS,
+    trust=TRUST,
 )

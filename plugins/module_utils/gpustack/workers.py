@@ -9,54 +9,67 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Callable
 
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.api import ApiError, Client, Worker
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.answers import Worker
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.api import ApiError, Client
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Api, State
 
 POLL_INTERVAL = 2.0
+# Of a state that GPUStack's documentation does not know
+UNKNOWN = State("See docker logs of its GPUStack container")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The API's workers beside the expected ones. unknown: names that nobody expects, stale ones among them."""
+    """The API's workers beside the expected ones. unknown: names that nobody expects, stale ones among them; pending: whether a problem
+    may be over after a while."""
 
     problems: list[str]
     unknown: list[str]
+    pending: bool
 
 
-def compare(workers: list[Worker], expected: Mapping[str, int | None]) -> Comparison:
+def compare(workers: list[Worker], expected: Mapping[str, int | None], api: Api) -> Comparison:
     """expected: worker name to number of NPUs, or to None for a worker that is not judged."""
     present = {worker.name: worker for worker in workers}
-    problems = []
+    problems, pending = [], False
     for name, count in sorted(expected.items()):
         worker = present.get(name)
         if count is None:
             continue
         if worker is None:
-            problems.append(
+            problem = (
                 f"worker {name}: not registered; expected ready with {_npus(count)}."
                 " See docker logs of its GPUStack container, and that the server's port is open to it"
             )
         else:
-            problems.extend(_faults(worker, count))
-    return Comparison(problems, sorted(set(present) - set(expected)) if expected else [])
+            problem = _fault(worker, count, api)
+        problems += [problem] if problem else []
+        pending = pending or bool(problem) and (worker is None or worker.state == "ready" or _state(worker, api).passes)
+    return Comparison(problems, sorted(set(present) - set(expected)) if expected else [], pending)
 
 
-def _faults(worker: Worker, npus: int) -> list[str]:
+def _state(worker: Worker, api: Api) -> State:
+    return api.states.get(worker.state, UNKNOWN)
+
+
+def _fault(worker: Worker, npus: int, api: Api) -> str:
+    """What is wrong; empty for nothing."""
     if worker.state != "ready":
         message = re.sub(r"<[^>]*>", "", worker.state_message or "no message").rstrip(". ")
-        remedies = {
-            "unreachable": f"See whether its GPUStack container runs, open port {worker.port} of {worker.ip} to the server,"
-            " and name the address in the server's NO_PROXY",
-            "not_ready": "See docker logs of its GPUStack container, and compare its clock with the server's (date)",
-        }
-        remedy = remedies.get(worker.state, "See docker logs of its GPUStack container")
-        return [f"worker {worker.name}: state is {worker.state} ({message}); expected ready. {remedy}"]
+        remedy = _state(worker, api).remedy.format(ip=worker.ip, port=worker.port)
+        return f"worker {worker.name}: state is {worker.state} ({message}); expected ready. {remedy}"
+    if worker.silent:
+        return (
+            f"worker {worker.name}: state is ready, and its last sign of life {worker.silent_s} s ago; expected one in {api.silence} s."
+            " See whether its GPUStack container runs, and whether it reaches the server's port"
+        )
     if len(worker.npus) != npus:
         seen = ", ".join(str(npu.index) for npu in worker.npus)
-        return [
+        return (
             f"worker {worker.name}: GPUStack sees {_npus(len(worker.npus))}{f' ({seen})' if seen else ''};"
             f" expected {_npus(npus)}. Compare npu-smi info on {worker.ip} with the same in its GPUStack container"
-        ]
-    return []
+        )
+    return ""
 
 
 def _npus(count: int) -> str:
@@ -73,7 +86,7 @@ class Cluster:
 def observe(client: Client, expected: Mapping[str, int | None]) -> Cluster:
     version = client.version()
     workers = client.workers()
-    return Cluster(version, workers, compare(workers, expected))
+    return Cluster(version, workers, compare(workers, expected, client.api))
 
 
 def wait_for_workers(
@@ -83,7 +96,7 @@ def wait_for_workers(
     now: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> Cluster:
-    """The cluster as soon as it has no problem, or as it is at the deadline (seconds from now).
+    """The cluster as soon as it has no problem that may pass, or as it is at the deadline (seconds from now).
 
     Raises ApiError when waiting can't help, or when the API gave no answer until the deadline. An API that answered and
     then fell silent is a problem of the cluster.
@@ -94,7 +107,7 @@ def wait_for_workers(
     while True:
         try:
             seen, silence = observe(client, expected), None
-            if not seen.comparison.problems:
+            if not seen.comparison.pending:
                 return seen
         except ApiError as error:
             if not error.transient:
@@ -109,4 +122,4 @@ def wait_for_workers(
     if silence is None:
         return seen
     problems = [f"GPUStack stopped answering: {silence}", *seen.comparison.problems]
-    return Cluster(seen.version, seen.workers, Comparison(problems, seen.comparison.unknown))
+    return Cluster(seen.version, seen.workers, Comparison(problems, seen.comparison.unknown, pending=True))

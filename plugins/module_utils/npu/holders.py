@@ -69,7 +69,7 @@ def held_npus(container: dict[str, Any], npus_of_host: Iterable[int]) -> tuple[l
     if devices or host_config.get("Runtime", "") in _PLAIN_RUNTIMES:
         return devices, "devices"
     # What Swarm allotted comes before what the container names.
-    values = _environment(container)
+    values = environment(container)
     return visible_devices(values.get(_CLAIM) or values.get(_VISIBLE, "")), "environment"
 
 
@@ -93,12 +93,12 @@ def holding_containers(containers: list[dict[str, Any]], npus_of_host: Iterable[
         npus, via = held_npus(container, npus_of_host)
         if npus and docker_cli.is_running(container):
             config = container.get("Config") or {}
-            name, visible = docker_cli.name_of(container), _environment(container).get(_VISIBLE) or None
+            name, visible = docker_cli.name_of(container), environment(container).get(_VISIBLE) or None
             holders.append(HoldingContainer(str(container.get("Id")), name, str(config.get("Image")), npus, via, visible))
     return sorted(holders, key=lambda holder: holder.container)
 
 
-def _environment(container: dict[str, Any]) -> dict[str, str]:
+def environment(container: dict[str, Any]) -> dict[str, str]:
     """Of several values for one name the last counts."""
     return dict(entry.partition("=")[::2] for entry in (container.get("Config") or {}).get("Env") or [])
 

@@ -5,17 +5,19 @@
 from __future__ import annotations
 
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import (
+    certificates,
     cluster,
     connections,
     controller,
     data,
+    engines,
     host,
     kept,
     npu,
     variables,
 )
 
-SUBJECTS = (controller, connections, npu, host, cluster, data, kept, variables)
+SUBJECTS = (controller, connections, npu, engines, host, cluster, data, certificates, kept, variables)
 # What each looks at, in the order of the documentation
 CHECKS: dict[str, str] = {name: text for subject in SUBJECTS for name, text in subject.CHECKS.texts.items()}
 # Without these nothing can be trusted, or a database is lost.

@@ -119,8 +119,8 @@ def firewall_probes(host: str, hosts: list[str], hostvars: Any, groups: dict, st
 
 def _probed_ports(worker: str, hostvars: Any, groups: dict) -> list[str]:
     """A worker's API, and what its models are served at."""
-    ports = port_table.worker_ports(worker, hostvars, groups)
-    return [ports["worker_port"], ports["service_port_range"]]
+    ports = port_table.asked_of_worker(worker, hostvars, groups)
+    return [ports[name] for name in ("worker_port", "service_port_range") if name in ports]
 
 
 @CHECKS.add()

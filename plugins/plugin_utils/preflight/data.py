@@ -38,13 +38,20 @@ def clones(play: Play) -> list[tuple[str, Finding]]:
 def copy_refusals(host: dict, workers: list[dict], name: str, hostvars: Any, groups: dict) -> list[str]:
     """A sentence where the data of a host is a copy of another's of the inventory, as GPUStack knows them. A worker at this host's own
     address is the host itself by an earlier name, and one that no other host is called by may be, too."""
-    uuid, own = (host["data"] or {}).get("worker_uuid"), set(host["resolved"].values())
-    for worker in (each for each in workers if uuid and each["worker_uuid"] == uuid and each["ip"] not in own):
+    data, own = host["data"] or {}, set(host["resolved"].values())
+    for worker in (each for each in workers if _is_of(each, data) and each["ip"] not in own):
         others = (each for each in groups.get("gpustack_worker", []) if each != name)
         if any(str(setting(hostvars, each, "gpustack_worker_name", each)) == worker["name"] for each in others):
             text = f"its data has the identity of the worker {worker['name']} ({worker['ip']}); expected one of its own"
             return [f"{name}: {Finding('identity', 'fail', text, _forget(host)).sentence}"]
     return []
+
+
+def _is_of(worker: dict, data: dict) -> bool:
+    """Whether GPUStack takes what has this data for that worker; where it tells no identities, by the name that it gave to the data."""
+    if not data.get("worker_uuid"):
+        return False
+    return data["worker_uuid"] == worker["worker_uuid"] if worker["worker_uuid"] else data.get("worker_name") == worker["name"]
 
 
 def _forget(found: dict) -> str:

@@ -11,6 +11,8 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.npu.fitness import
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding, failure, judged
 
 CHECKS = Checks()
+# What a list of a host's NPUs says of each
+KNOWN_BY = ("logic_id", "npu_id", "chip_id", "name", "memory_total_mb")
 
 
 def driver_key(version: str) -> tuple:
@@ -26,7 +28,8 @@ def driver_key(version: str) -> tuple:
 
 def usable_npus(npu: dict, expect: dict) -> dict:
     """The NPUs that can be given to a container: `count`, `chip` (the first one's name), `devices` (with the driver's manager nodes),
-    driver `mounts`, `problems`, sentences that say why the host is not fit to work, and `unwell`, why NPUs that are listed are not used."""
+    driver `mounts`, `problems`, sentences that say why the host is not fit to work, `unwell`, why NPUs that are listed are not used, and
+    `chips`, what the others are known by."""
     listed = npu.get("chips") or []
     chips = [chip for chip in listed if not unfit(chip, expect["accept_health"])]
     found = _listing(npu, expect) + _of_table(npu, expect)
@@ -38,6 +41,7 @@ def usable_npus(npu: dict, expect: dict) -> dict:
         "mounts": (npu.get("mounts") or []) if nodes else [],
         "problems": [item.sentence for item in found if item.result == "fail" and item.check not in expect["skip"]],
         "unwell": _unwell(listed, expect["accept_health"]),
+        "chips": [{name: chip[name] for name in KNOWN_BY} for chip in chips],
     }
 
 

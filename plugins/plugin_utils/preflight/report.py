@@ -9,7 +9,15 @@ from typing import Any
 
 from ansible.release import __version__ as ansible_core
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import setting
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import checks, cluster, controller, data, kept, variables
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import (
+    certificates,
+    checks,
+    cluster,
+    controller,
+    data,
+    kept,
+    variables,
+)
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Finding, as_facts
 
 # As many names a line tells; the rest is in the --limit at the end, and in what the run hands on.
@@ -71,7 +79,7 @@ def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: d
     `stop`, whether the run ends for all hosts then."""
     play = cluster.Play(hosts, hostvars, groups, settings)
     found = [(host, Finding(**item)) for host in hosts for item in setting(hostvars, host, "ascend_driver_check_report", [])]
-    found += [problem for subject in (kept, cluster, data) for problem in subject.CHECKS.run(play)]
+    found += [problem for subject in (kept, cluster, data, certificates) for problem in subject.CHECKS.run(play)]
     problems = [(host, item) for host, item in found if item.result != "pass" and item.check not in settings["skip"]]
     failures = [(host, item) for host, item in problems if item.result == "fail"]
     failing = {host for host, _item in failures}

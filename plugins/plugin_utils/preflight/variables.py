@@ -12,10 +12,12 @@ from typing import Any
 
 import yaml
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT, DEPLOYED
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster, rules
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import ENCRYPTED, Given, Unknown
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import certificates
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import undeployed
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.version import undeployed
 
 CHECKS = Checks()
 # How the collection's public variables begin
@@ -28,6 +30,8 @@ FACTS = (
     *("nfs_server_problems", "nfs_server_exported", "nfs_client_problems", "nfs_client_unmounted"),
     *("vllm_stack_problems", "vllm_stack_image_problems", "gpustack_cluster"),
 )
+# Kinds of values that are judged by the version of GPUStack that is to run
+OF_A_VERSION = ("gpustack_settings", "gpustack_env")
 # From here on, a name that does not even begin like the collection's is taken for a slip.
 ALIKE = 0.92
 # What other hosts use of a host, whether it is in the run or not
@@ -44,10 +48,10 @@ def _variables(hosts: list[str], hostvars: Any, groups: dict, known: Mapping[str
     """known: the rules of all variables; roles: the folder of the roles."""
     whole = [*hosts, *(host for host in _vital(groups) if host not in hosts)]
     others = [host for host in cluster.members(groups, *cluster.GROUPS) if host not in whole]
-    judged = _Judged(Given(hostvars, roles), known)
+    judged = _Judged(Given(hostvars, roles), known, cluster.first(groups, "gpustack_server"))
     problems = [(host, item) for host in whole for item in judged.all_of(host)]
     problems += [(host, item) for host in others for item in judged.some_of(host, SHARED)]
-    return problems + _store_problems(whole, groups, judged)
+    return problems + _store_problems(whole, groups, judged) + _tls_problems(groups, judged)
 
 
 def _vital(groups: dict) -> list[str]:
@@ -82,15 +86,17 @@ def _load(path: pathlib.Path) -> dict:
 class _Judged:
     """The values of hosts, equal ones of many hosts judged once."""
 
-    def __init__(self, given: Given, known: Mapping[str, Mapping]) -> None:
+    def __init__(self, given: Given, known: Mapping[str, Mapping], server: str | None) -> None:
         self._given = given
         self._known = known
+        self._server = server
         self._names: dict[str, Finding | None] = {}
-        self._literal: dict[tuple[str, int], list[Finding]] = {}
+        self._literal: dict[tuple[str, int, str, str], list[Finding]] = {}
 
     def all_of(self, host: str) -> Iterator[Finding]:
         variables = self._given.variables(host)
-        yield from self._of(variables, [name for name in variables if name in self._known])
+        node = "server" if host == self._server else "worker"
+        yield from self._of(variables, [name for name in variables if name in self._known], self._version(variables), node)
         unknown = [item for item in map(self._slip, variables) if item]
         if unknown:
             skip = self.value(host, "ascend_driver_check_skip", [])
@@ -107,19 +113,36 @@ class _Judged:
         except Unknown:
             return default
 
-    def _of(self, variables: Mapping[str, Any], names: list[str]) -> Iterator[Finding]:
+    def fitting(self, host: str, name: str) -> Any:
+        """A text, empty where it is not set; None where its rule refuses it, as is told elsewhere."""
+        value = self.value(host, name, "")
+        return None if _findings(name, value, self._known[name]) else value
+
+    def _version(self, variables: Mapping[str, Any]) -> str:
+        """The GPUStack that the inventory asks for; empty where it says nothing of it."""
+        value = variables.get("gpustack_version", "")
+        if not self._given.literal(value):
+            try:
+                value = self._given.evaluated(variables, "gpustack_version")
+            except Unknown:
+                value = ""
+        return str(value)
+
+    def _of(self, variables: Mapping[str, Any], names: list[str], version: str = "", node: str = "") -> Iterator[Finding]:
         for name in names:
             value = variables[name]
+            rule = self._known[name]
+            if rule["is"] in OF_A_VERSION:
+                rule = {"node": node, **rule, "version": version}
             if not self._given.literal(value):
-                yield from self._evaluated(variables, name)
+                yield from self._evaluated(variables, name, rule)
                 continue
-            key = (name, id(value))
+            key = (name, id(value), rule.get("version", ""), rule.get("node", ""))
             if key not in self._literal:
-                self._literal[key] = _findings(name, value, self._known[name])
+                self._literal[key] = _findings(name, value, rule)
             yield from self._literal[key]
 
-    def _evaluated(self, variables: Mapping[str, Any], name: str) -> Iterator[Finding]:
-        rule = self._known[name]
+    def _evaluated(self, variables: Mapping[str, Any], name: str, rule: Mapping) -> Iterator[Finding]:
         try:
             value = self._given.evaluated(variables, name)
         except Unknown as error:
@@ -138,9 +161,13 @@ class _Judged:
 
 
 def _findings(name: str, value: Any, rule: Mapping) -> list[Finding]:
+    # What runs stays where no version is asked for, so that what fits any of them may be right.
+    versions = [""] if rule.get("version", "?") else [DEFAULT.release, *(each.release for each in DEPLOYED if each is not DEFAULT)]
+    wrongs = [list(rules.judge(value, {**rule, "version": version} if version else rule)) for version in versions]
+    wrong_of_all = [] if [] in wrongs else wrongs[0]
     found = [
         Finding("variables", "fail", f"{name}{wrong.where} is set to {wrong.found}; expected {wrong.expected}", wrong.remedy)
-        for wrong in rules.judge(value, rule)
+        for wrong in wrong_of_all
     ]
     return found or (undeployed(value) if name == "gpustack_version" else [])
 
@@ -154,6 +181,19 @@ def _slip(name: str, known: list[str]) -> Finding | None:
         return None
     remedy = f"Did you mean {near[0]}?" if near else "Remove it, or give it another name."
     return Finding("unknown_variables", "fail", f"{name} is no variable of this collection", remedy)
+
+
+def _tls_problems(groups: dict, judged: _Judged) -> list[Problem]:
+    """Of the server's certificate and its key, and of what workers are to trust."""
+    found = []
+    for host in groups.get("gpustack_server", [])[:1]:
+        texts = [judged.fitting(host, name) for name in certificates.NAMES]
+        found += [(host, item) for item in (certificates.pair_problems(*texts) if None not in texts else [])]
+        own = judged.value(host, "gpustack_server_config", {})
+        if texts[0] and isinstance(own, Mapping) and {"ssl_certfile", "ssl_keyfile"} & set(own):
+            text = "gpustack_server_config names a certificate, and gpustack_tls_certificate is one; expected it once"
+            found.append((host, Finding("variables", "fail", text, "Remove ssl_certfile and ssl_keyfile there.")))
+    return found
 
 
 def _store_problems(hosts: list[str], groups: dict, judged: _Judged) -> list[Problem]:

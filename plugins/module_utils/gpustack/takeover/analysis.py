@@ -15,8 +15,8 @@ from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import arguments
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.extras import Extra, data_mount, extras
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.old import DATA_DIR, Desired, Old
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.extras import Extra, extras
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.old import Desired, Old
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.problems import _data_problem, problems
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation
 
@@ -25,22 +25,22 @@ def token_source(old: Old) -> str | None:
     setting = old.settings.get("token")
     if setting and setting.value not in (None, ""):
         return setting.source
-    return "file" if old.role == "server" else None
+    return "file" if old.role == "server" and old.has_token else None
 
 
 def notes(old: Old, desired: Desired, all_extras: list[Extra]) -> list[str]:
     """Sentences on what stays and what changes."""
     found = []
-    mount = data_mount(old)
-    if mount and not _data_problem(old, desired):
+    if old.data_mount and not _data_problem(old, desired):
         found.append(f"The data in {desired.data_volume} is kept.")
-    if old.data_dir != DATA_DIR:
-        found.append(f"The data is mounted at {DATA_DIR}, no longer at {old.data_dir}.")
+    directory = desired.generation.data.directory
+    if old.data_dir != directory:
+        found.append(f"The data is mounted at {directory}, no longer at {old.data_dir}.")
     found += _token_notes(old, desired)
     if old.worker_name:
         found.append(f"Its worker is called {old.worker_name} now.")
     if not old.value("cache_dir") and desired.config.get("cache_dir"):
-        found.append(f"Models in {old.data_dir}/cache stay there; new ones go to {desired.config['cache_dir']}.")
+        found.append(f"Models in {old.cache_dir} stay there; new ones go to {desired.config['cache_dir']}.")
     image = (old.container.get("Config") or {}).get("Image")
     if desired.image and image != desired.image:
         found.append(f"Its image {image} becomes {desired.image}.")
@@ -66,6 +66,8 @@ def notes(old: Old, desired: Desired, all_extras: list[Extra]) -> list[str]:
 
 
 def _lost_npus(old: Old, desired: Desired) -> list[str]:
+    if desired.privileged:
+        return []
     kept = {device.split(":")[0] for device in desired.devices}
     given = {device["PathOnHost"] for device in (old.container.get("HostConfig") or {}).get("Devices") or []}
     return sorted(path for path in given - kept if re.match(r"/dev/davinci\d+\Z", path))
@@ -79,9 +81,11 @@ def _token_notes(old: Old, desired: Desired) -> list[str]:
         "config": "its configuration file",
         "file": "its data",
     }
+    if source is None and old.role == "server" and desired.has_token:
+        return ["GPUStack makes a cluster with gpustack_token, beside those that were made on its page."]
     if source is None:
         return []
-    if desired.has_token and old.role == "server":
+    if desired.has_token and old.role == "server" and not old.generation.data.given_token:
         return [f"gpustack_token takes the place of the cluster token in {places[source]}: other workers need the same."]
     if old.role == "server":
         return [f"The cluster token in {places[source]} stays the same."]
@@ -90,7 +94,7 @@ def _token_notes(old: Old, desired: Desired) -> list[str]:
 
 def analyse(old: Old, desired: Desired) -> dict[str, Any]:
     found = extras(old, desired)
-    mount = data_mount(old)
+    mount = old.data_mount
     return {
         "exists": True,
         "hand_made": True,

@@ -15,10 +15,12 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.docker import run 
 from ansible_collections.ascend.gpustack.plugins.module_utils.files import is_within
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.container import Setting
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.old import DATA_DIR, Desired, Old
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.old import Desired, Old
 
 # Carried over without a variable, or judged by a rule of their own.
-_CARRIED = frozenset(("token", "bootstrap_password", "worker_name", "config_file", "data_dir", "port", "server_url"))
+_CARRIED = frozenset(
+    ("token", "bootstrap_password", "worker_name", "config_file", "data_dir", "port", "tls_port", "server_url", "enable_worker")
+)
 _DRIVER_MOUNTS = (
     "/usr/local/dcmi",
     "/usr/local/bin/npu-smi",
@@ -69,20 +71,35 @@ def extras(old: Old, desired: Desired) -> list[Extra]:
 
 
 def _setting_extras(old: Old, desired: Desired) -> list[Extra]:
-    found = []
+    found, table = [], old.generation.command_line
     for key, setting in sorted(old.settings.items()):
-        if key in _CARRIED or (key == "cache_dir" and _same_cache(old, desired)):
+        if key in _CARRIED or key in table.idle or (key == "cache_dir" and _same_cache(old, desired)):
             continue
-        covered = key in desired.secret_keys or says_the_same(setting.value, desired.config.get(key))
+        wanted = desired.config.get(key, desired.config.get(table.usual.get(key, "")))
+        covered = key in desired.secret_keys or says_the_same(setting.value, wanted)
         if setting.source == "environment":
-            wanted = desired.env.get(setting.name)
-            covered = covered or (wanted is not None and old.variable(setting.name) == wanted)
-        remedy = {"cache_dir": "gpustack_cache_dir", "worker_ip": "gpustack_address"}.get(key, f"gpustack_{desired.role}_config.{key}")
+            given = desired.env.get(setting.name)
+            covered = covered or (given is not None and old.variable(setting.name) == given)
+        remedy = _variable_of(old, key) or f"gpustack_{desired.role}_config.{key}"
         kind = "environment" if setting.source == "environment" else "argument"
         found.append(Extra(setting.name, kind, _typed(old, setting), covered, desired.dropped(setting.name), remedy))
     for word in old.strays:
         found.append(Extra(word, "argument", redact.value("", word), False, desired.dropped(word)))
     return found
+
+
+def _variable_of(old: Old, key: str) -> str:
+    """What of the inventory says a setting, or a variable of the environment; empty where there is nothing of its own."""
+    images = old.generation.images
+    known = {
+        "cache_dir": "gpustack_cache_dir",
+        "worker_ip": "gpustack_address",
+        images.registry: "gpustack_registry",
+        images.username: "gpustack_registry_username",
+        images.password: "gpustack_registry_password",
+        **old.generation.command_line.own,
+    }
+    return known.get(key, "")
 
 
 def _typed(old: Old, setting: Setting) -> str:
@@ -97,18 +114,30 @@ def _typed(old: Old, setting: Setting) -> str:
 
 
 def _same_cache(old: Old, desired: Desired) -> bool:
-    before = docker_run.located(old.mounted, str(old.value("cache_dir")).rstrip("/"))
-    after = docker_run.located(desired.mounted, str(desired.config.get("cache_dir") or f"{DATA_DIR}/cache").rstrip("/"))
+    usual = f"{desired.generation.data.directory}/cache"
+    before = docker_run.located(old.mounted, old.cache_dir)
+    after = docker_run.located(desired.mounted, str(desired.config.get("cache_dir") or usual).rstrip("/"))
     return before is not None and after is not None and before[0] == after[0]
 
 
 def _environment_extras(old: Old, desired: Desired) -> list[Extra]:
     found = []
+    work = old.generation.node.work
+    # The first is always the container's own name. By the other a runtime brings NPUs to a container that has not all of them anyway.
+    settled = {work.mirror.name if work.mirror else "", work.visible if old.privileged else ""}
+    lists = (work.mirror.kept_volumes, work.mirror.kept_environment) if work.mirror else ()
     for name, value in sorted(old.plain_env.items()):
+        if name in settled:
+            continue
         text = f"-e {name}={redact.variable(name, value)}"
-        covered = _env_covered(name, value, desired.env)
-        found.append(Extra(name, "environment", text, covered, desired.dropped(name), f"gpustack_env.{name}"))
+        covered = _all_in(value, desired.env.get(name, "")) if name in lists else _env_covered(name, value, desired.env)
+        remedy = _variable_of(old, name) or f"gpustack_env.{name}"
+        found.append(Extra(name, "environment", text, covered, desired.dropped(name), remedy))
     return found
+
+
+def _all_in(value: str, wanted: str) -> bool:
+    return set(filter(None, value.split(";"))) <= set(wanted.split(";"))
 
 
 def _env_covered(name: str, value: str, wanted: Mapping[str, str]) -> bool:
@@ -122,7 +151,7 @@ def _env_covered(name: str, value: str, wanted: Mapping[str, str]) -> bool:
 
 def _mount_extras(old: Old, desired: Desired) -> list[Extra]:
     found = []
-    data = data_mount(old)
+    data = old.data_mount
     config_path = str(old.value("config_file") or "")
     for mount in sorted(old.mounted, key=lambda each: each.target):
         of_driver = mount.source == mount.target and any(is_within(mount.target, path) for path in _DRIVER_MOUNTS)
@@ -138,7 +167,7 @@ def _mount_extras(old: Old, desired: Desired) -> list[Extra]:
 
 
 def _option_extras(old: Old, desired: Desired) -> list[Extra]:
-    wanted = docker_run.wanted_values(desired.options)
+    wanted = docker_run.wanted_values({**desired.options, **({"privileged": True} if desired.privileged else {})})
     found = []
     for option in [*docker_run.options(old.container, old.image, old.defaults), *_devices(old, desired)]:
         given = wanted.get(option.flag)
@@ -165,9 +194,3 @@ def _devices(old: Old, desired: Desired) -> list[docker_run.Option]:
         if not _DRIVER_DEVICE.match(device["PathOnHost"]) and device["PathOnHost"] not in wanted
     ]
     return [docker_run.Option("--device", values)] if values else []
-
-
-def data_mount(old: Old) -> docker_run.Mount | None:
-    """What is mounted at the data directory, or above it."""
-    holding = [mount for mount in old.mounted if is_within(old.data_dir, mount.target)]
-    return max(holding, key=lambda mount: len(mount.target)) if holding else None

@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import run as docker_run
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.container import (
     ReadError,
     Setting,
@@ -19,24 +20,26 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.container
     read_file,
     read_version,
 )
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Generation
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner
-
-DATA_DIR = DEFAULT.data.directory
 
 
 @dataclass(frozen=True)
 class Desired:
-    """What the collection will run. secret_keys: settings it will write that are not in config."""
+    """What the collection will run. works: whether a server is a worker too; secret_keys: settings it will write that are not in config;
+    token: the cluster's, as far as it is known; privileged: whether the container will be so."""
 
     role: str
     data_volume: str
     models_dir: str
     version: str
+    works: bool = True
     server_url: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     secret_keys: frozenset[str] = frozenset()
     has_token: bool = False
+    token: str = ""
+    privileged: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
     volumes: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -53,10 +56,16 @@ class Desired:
     def mounted(self) -> list[docker_run.Mount]:
         return [docker_run.parse_volume(volume) for volume in self.volumes]
 
+    @property
+    def generation(self) -> Generation:
+        return generations.assumed(self.version)
+
 
 @dataclass(frozen=True)
 class Old:
-    """The container made by hand. settings: by key, those that count. plain_env: what is no setting of GPUStack."""
+    """The container made by hand. settings: by key, those that count. plain_env: what is no setting of GPUStack. has_token: whether a
+    server has a cluster token, given or made; downloads: where on the host models lie that it downloaded into its data, empty where none
+    do that models' containers get from there."""
 
     container: Mapping[str, Any]
     image: Mapping[str, Any]
@@ -70,6 +79,9 @@ class Old:
     worker_name: str | None = None
     worker_name_error: str | None = None
     defaults: docker_run.EngineDefaults = field(default_factory=docker_run.EngineDefaults)
+    generation: Generation = generations.DEFAULT
+    has_token: bool = True
+    downloads: str = ""
 
     def value(self, key: str) -> Any:
         setting = self.settings.get(key)
@@ -90,11 +102,24 @@ class Old:
 
     @property
     def data_dir(self) -> str:
-        return data_path(self.value("data_dir"), DATA_DIR)
+        return data_path(self.value("data_dir"), self.generation.data.directory)
+
+    @property
+    def cache_dir(self) -> str:
+        return data_path(self.value("cache_dir"), f"{self.data_dir}/cache")
 
     @property
     def mounted(self) -> list[docker_run.Mount]:
         return docker_run.mounts(self.container)
+
+    @property
+    def data_mount(self) -> docker_run.Mount | None:
+        """What is mounted at the data directory, or above it."""
+        return docker_run.holding(self.mounted, self.data_dir)
+
+    @property
+    def privileged(self) -> bool:
+        return bool((self.container.get("HostConfig") or {}).get("Privileged"))
 
 
 def read_old(
@@ -106,9 +131,10 @@ def read_old(
     version_timeout: float,
 ) -> Old:
     of_image = ((image or {}).get("Config") or {}).get("Env") or []
-    told = Settings(run, described(container), DEFAULT.command_line, timeout, of_image)
+    version, version_error = read_version(run, container, image, generations.DEFAULT, version_timeout)
+    generation = generations.speaking(version or described(container).version) or generations.DEFAULT
+    told = Settings(run, described(container), generation.command_line, timeout, of_image)
     file, error = _read_config_file(told)
-    version, version_error = read_version(run, container, image, DEFAULT, version_timeout)
     old = Old(
         container=container,
         image=image or {},
@@ -120,9 +146,11 @@ def read_old(
         version=version,
         version_error=version_error,
         defaults=defaults,
+        generation=generation,
     )
     name, name_error = _read_worker_name(run, old, timeout)
-    return replace(old, worker_name=name, worker_name_error=name_error)
+    old = replace(old, worker_name=name, worker_name_error=name_error)
+    return replace(old, has_token=_has_token(run, old, timeout), downloads=_downloads(run, old, timeout))
 
 
 def _read_config_file(told: Settings) -> tuple[dict[str, Setting], str | None]:
@@ -142,3 +170,26 @@ def _read_worker_name(run: Runner, old: Old, timeout: float) -> tuple[str | None
     except ReadError as error:
         return None, str(error)
     return (text or "").strip() or None, None
+
+
+def _has_token(run: Runner, old: Old, timeout: float) -> bool:
+    """Of what makes one by itself, and of what can't be read, it is assumed."""
+    if old.role != "server" or not old.generation.data.given_token or old.value("token"):
+        return True
+    try:
+        return bool((read_file(run, described(old.container), f"{old.data_dir}/{old.generation.data.token}", timeout) or "").strip())
+    except ReadError:
+        return True
+
+
+def _downloads(run: Runner, old: Old, timeout: float) -> str:
+    mount = docker_run.holding(old.mounted, old.cache_dir)
+    works = old.role == "worker" or old.worker_name
+    if not works or not old.generation.node.work.mirror or mount is None or mount != old.data_mount or not mount.path:
+        return ""
+    place = docker_run.below(mount.path, mount.target, old.cache_dir)
+    for name in old.generation.data.downloads:
+        result = run(["ls", "-A", "--", f"{place}/{name}"], timeout)
+        if result.rc == 0 and result.stdout.strip():
+            return place
+    return ""

@@ -1,0 +1,49 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which engines an Ascend driver can carry: of CANN, the newest that it is listed for, and of GPUStack's runners, the newest with that."""
+
+from __future__ import annotations
+
+import re
+
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Runners
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import version_key
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.npu import driver_key
+
+_TAG = re.compile(r"cann(?P<cann>\d+\.\d+)-(?P<chip>\w+)-(?P<engine>[a-z]+)(?P<version>\S+)")
+
+
+def newest_cann(table: Runners, driver: str) -> str:
+    """The newest CANN of the table that a driver carries; empty where it is not known, or carries none."""
+    key = driver_key(driver)
+    carried = [cann for cann, oldest in table.drivers if key and key >= driver_key(oldest)]
+    return carried[-1] if carried else ""
+
+
+def oldest_driver(table: Runners, tag: str) -> str:
+    """The oldest driver that carries a runner; empty for one whose CANN is not in the table."""
+    match = _TAG.fullmatch(tag)
+    return dict(table.drivers).get(match["cann"], "") if match else ""
+
+
+def carries(table: Runners, tag: str, driver: str) -> bool:
+    """Whether a driver is listed for a runner; also of one whose CANN, and of a driver whose version, is not known."""
+    oldest = oldest_driver(table, tag)
+    return not oldest or not driver_key(driver) or driver_key(driver) >= driver_key(oldest)
+
+
+def runner(table: Runners, version: str, chip: str, cann: str = "") -> str:
+    """The runner of the usual engine that a model without a version gets on such chips; with a CANN, the newest that is not newer. Empty
+    where there is none, or nothing is known of the version or the chip."""
+    key, name = version_key(version) or (), re.sub(r"^Ascend", "", chip)
+    tags = next((tags for series, tags in table.newest.items() if key[: len(series)] == series), ())
+    kind = next((kind for pattern, kind in table.chips if re.match(pattern, name)), "")
+    for tag in tags:
+        match = _TAG.fullmatch(tag)
+        if match and (match["chip"], match["engine"]) == (kind, table.usual) and (not cann or _number(match["cann"]) <= _number(cann)):
+            return tag
+    return ""
+
+
+def _number(cann: str) -> tuple[int, ...]:
+    return tuple(map(int, cann.split(".")))
