@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import tempfile
 import time
@@ -19,9 +20,15 @@ HOSTS = [f"atlas{number}" for number in range(1, 6)]
 DATA = "/var/lib/gpustack"
 INVENTORY = "inventories/lab/hosts.yml"
 MACHINES = "inventories/vm/hosts.yml"
-
+# Added to the inventory, has the lab run GPUStack 0.7
+EARLIER = "molecule/shared/gpustack-0.7.yml"
 
 LONG = bool(os.environ.get("TEST_LONG"))
+# Whether a scenario that is the same for both generations of GPUStack runs with 0.7
+OLD = bool(os.environ.get("TEST_GPUSTACK_0_7"))
+VERSION = "0.7.1" if OLD else "2.3.0"
+IMAGE = f"gpustack/gpustack:v{VERSION}{'-npu' if OLD else ''}"
+API = "/v1" if OLD else "/v2"
 
 
 def pytest_configure(config) -> None:
@@ -62,9 +69,15 @@ class Run:
         return {name.strip(): {key: int(value) for key, value in (item.split("=") for item in counts.split())} for name, counts in rows}
 
 
+def playbook_command(name: str, inventory: str = INVENTORY) -> list[str]:
+    """The words that run a playbook of the collection (or one by its path), with the GPUStack that the scenario is about."""
+    version = ["-i", EARLIER] if OLD and inventory != MACHINES else []
+    return ["ansible-playbook", "-i", inventory, *version, name if name.endswith(".yml") else f"playbooks/{name}.yml"]
+
+
 def run_playbook(name: str, *args: str, variables: dict | None = None, inventory: str = INVENTORY, **environment: str) -> Run:
     """Run a playbook of the collection (or one by its path) against the lab, as an operator would; variables become extra variables."""
-    command = ["ansible-playbook", "-i", inventory, name if name.endswith(".yml") else f"playbooks/{name}.yml", *args]
+    command = [*playbook_command(name, inventory), *args]
     if variables:
         given = pathlib.Path(tempfile.mkstemp(suffix=".json")[1])
         given.write_text(json.dumps(variables))
@@ -120,20 +133,36 @@ def token(atlas) -> str:
 @pytest.fixture
 def api(atlas, token):
     """A function from a path of GPUStack's API to its answer, asked on the server with the cluster token."""
-
-    def ask(path: str, method: str = "GET", body: dict | None = None, port: int = 8080) -> dict:
-        url = f"http://127.0.0.1:{port}/v1/{path}"
-        data = f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'" if body is not None else ""
-        command = f"printf 'user = \"system/worker/x:{token}\"' | curl -fsS -K - -X {method} {data} '{url}'"
-        return json.loads(atlas("atlas1").check_output(command) or "{}")
-
-    return ask
+    return api_of(atlas("atlas1"), token)
 
 
 @pytest.fixture
 def workers(api):
     """A function that returns GPUStack's workers by name, once it reaches each of them."""
     return lambda: reached(lambda: {worker["name"]: worker for worker in api("workers?perPage=100")["items"]})
+
+
+def api_of(server, token: str, url: str = "http://127.0.0.1:8080"):
+    """A function from a path of the API at a url to its answer, asked on the server itself; no certificate is judged."""
+
+    def ask(path: str, method: str = "GET", body: dict | None = None, port: int = 0) -> dict:
+        base = f"http://127.0.0.1:{port}" if port else url
+        data = f"-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}" if body is not None else ""
+        command = f"printf 'user = \"system/worker/x:{token}\"' | curl -kfsS -K - -X {method} {data} '{base}{API}/{path}'"
+        return json.loads(server.check_output(command) or "{}")
+
+    return ask
+
+
+def identity(host) -> str:
+    """The one by which GPUStack knows the worker on a host, from its data."""
+    return host.check_output(f"docker exec gpustack cat {DATA}/worker_uuid")
+
+
+def log_in(server, password: str) -> str:
+    """The status with which GPUStack answers to an administrator's password."""
+    form = "-d username=admin --data-urlencode password@- http://127.0.0.1:8080/auth/login"
+    return server.check_output(f"printf %s {shlex.quote(password)} | curl -sS -o /dev/null -w '%{{http_code}}' {form}")
 
 
 def inspect(host, container: str = "gpustack") -> dict:

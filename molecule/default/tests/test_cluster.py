@@ -4,94 +4,128 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
+from dataclasses import dataclass
 
+import pytest
 import yaml
-from conftest import HOSTS, INVENTORY, ROOT, inspect
+from conftest import HOSTS, IMAGE, ROOT, Run, api_of, inspect, run_playbook, wait_until
 
 ON_THE_CONTROLLER = {"assert", "debug", "fail", "import_role", "include_role", "include_tasks", "set_fact", "set_stats"}
 ON_THE_CONTROLLER.add("validate_argument_spec")
+SECRETS = {"HF_TOKEN": "hf_VeryPrivate0815", "HTTPS_PROXY": "http://pruser:PrPass4711@198.18.0.9:3128"}
+PASSWORD = "PrPass4711"
+URL = "https://127.0.0.1:8080"
+VARIABLES = {
+    "gpustack_runners": ["cann8.5-910b-vllm0.18.0"],
+    "gpustack_env": {**SECRETS, "TZ": "Asia/Shanghai"},
+}
+# Its NPU 0 is in Alarm.
+SEVEN = "atlas3"
+NPUS = {name: list(range(1 if name == SEVEN else 0, 8)) for name in HOSTS}
+# Files of GPUStack that hold a secret
+FILES = ("token", "*_token", "jwt_secret_key", "postgres_root_pass", "config.yaml", "initial_admin_password", "tls.key")
+MODEL = {
+    "name": "tiny",
+    "source": "local_path",
+    "local_path": "/data/models/tiny",
+    "backend": "vLLM",
+    "backend_version": "0.18.0",
+    "replicas": 1,
+    "categories": ["llm"],
+    "cluster_id": 1,
+    "distributed_inference_across_workers": False,
+    "enable_model_route": True,
+}
+# Of a small Qwen2, as far as GPUStack reads it
+CONFIG = {
+    "architectures": ["Qwen2ForCausalLM"],
+    "model_type": "qwen2",
+    "hidden_size": 896,
+    "num_attention_heads": 14,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 24,
+    "vocab_size": 151936,
+    "max_position_embeddings": 8192,
+    "torch_dtype": "bfloat16",
+}
 
 
-def test_five_workers_are_ready_with_eight_npus_each(workers):
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> dict[str, str]:
+    """A certificate of the server's address, which is its own authority, and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    address = os.environ.get("LAB_NET", "198.18.33") + ".106"
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "90", "-subj", "/CN=gpustack.example.com"]
+    words += ["-addext", f"subjectAltName=IP:{address}", "-keyout", "key", "-out", "certificate"]
+    subprocess.run(words, cwd=folder, check=True, capture_output=True)
+    texts = {name: (folder / name).read_text() for name in ("certificate", "key")}
+    return {"gpustack_tls_certificate": texts["certificate"], "gpustack_tls_key": texts["key"], "gpustack_tls_ca": texts["certificate"]}
+
+
+@pytest.fixture(scope="module")
+def variables(certificate) -> dict:
+    return {**VARIABLES, **certificate}
+
+
+@pytest.fixture(scope="module")
+def inventory(tmp_path_factory) -> list[str]:
+    path = tmp_path_factory.mktemp("inventory") / "hosts.yml"
+    path.write_text(yaml.safe_dump({"all": {"hosts": {SEVEN: {"ascend_driver_check_expected_npus": 7}}}}))
+    return ["-i", str(path)]
+
+
+@pytest.fixture(scope="module")
+def site(inventory, variables, atlas) -> Run:
+    atlas(SEVEN).check_output("npu-sim set health 0 Alarm")
+    run = run_playbook("site", *inventory, "-vvv", "--diff", variables=variables)
+    assert run.rc == 0, run.failure
+    return run
+
+
+@pytest.fixture(scope="module")
+def api(site, atlas):
+    token = atlas("atlas1").check_output("docker exec gpustack cat /var/lib/gpustack/token")
+    return api_of(atlas("atlas1"), token, URL)
+
+
+@pytest.fixture(params=HOSTS)
+def each(request, atlas, site):
+    return atlas(request.param)
+
+
+def test_five_workers_are_ready_with_the_npus_that_are_well(site, workers):
+    assert "5 of 5 workers ready, 39 NPUs, GPUStack v2.3.0" in site.text
     found = workers()
-    assert sorted(found) == HOSTS
-    for name, worker in found.items():
-        assert worker["state"] == "ready", (name, worker["state_message"])
-        npus = worker["status"]["gpu_devices"]
-        assert [(npu["name"], npu["memory"]["total"]) for npu in npus] == [("910B4", 32 * 2**30)] * 8, name
+    assert {name: worker["state"] for name, worker in found.items()} == dict.fromkeys(HOSTS, "ready")
+    npus = {name: sorted(npu["index"] for npu in worker["status"]["gpu_devices"]) for name, worker in found.items()}
+    assert npus == NPUS
+    chips = {(npu["name"], npu["memory"]["total"]) for worker in found.values() for npu in worker["status"]["gpu_devices"]}
+    assert chips == {("910B4", 32 * 2**30)}
 
 
-def test_workers_that_share_a_hostname_have_their_own_names_and_addresses(api, each):
+def test_workers_that_share_a_hostname_have_their_own_names_and_addresses(each, workers):
     assert each.check_output("hostname") == "localhost.localdomain"
-    workers = api("workers?perPage=100")["items"]
-    assert len({worker["ip"] for worker in workers}) == len({worker["worker_uuid"] for worker in workers}) == 5
+    assert len({worker["ip"] for worker in workers().values()}) == 5
 
 
-def test_container_has_what_the_guide_gives_it(each):
+def test_container_has_what_a_node_of_it_needs(each):
     container = inspect(each)
     config = container["HostConfig"]
-    assert (config["NetworkMode"], config["IpcMode"], config["Privileged"]) == ("host", "host", False)
-    assert config["RestartPolicy"]["Name"] == "unless-stopped"
-    managers = ["/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc"]
-    assert sorted(device["PathOnHost"] for device in config["Devices"]) == sorted(
-        [f"/dev/davinci{number}" for number in range(8)] + managers
-    )
+    assert container["Config"]["Image"] == IMAGE
+    assert (config["NetworkMode"], config["Privileged"], config["RestartPolicy"]["Name"]) == ("host", True, "unless-stopped")
     mounts = {mount["Destination"]: mount for mount in container["Mounts"]}
     assert mounts["/var/lib/gpustack"]["Name"] == "gpustack-data"
     assert mounts["/models"]["Source"] == mounts["/data/models"]["Source"] == "/data/models"
+    assert mounts["/var/run/docker.sock"]["RW"]
     read_only = ["/usr/local/dcmi", "/usr/local/bin/npu-smi", "/usr/local/Ascend/driver", "/etc/ascend_install.info"]
     assert [mounts[path]["RW"] for path in read_only] == [False] * 4
     assert container["State"]["Health"]["Status"] == "healthy"
 
 
-def test_npus_are_opened_by_the_container_because_the_cgroup_allows_it(each):
-    # ENXIO is the simulated node's own answer; without the device rule it would be EPERM.
-    answer = each.run("docker exec gpustack sh -c 'exec 3</dev/davinci3'")
-    assert "No such device or address" in answer.stderr
-
-
-def test_gpustacks_own_parser_and_npu_info_read_the_same_npus(atlas, tmp_path):
-    host = atlas("atlas2")
-    host.check_output("npu-sim set memory-used 3 20480 && npu-sim set link 5 down && npu-sim set process 3 4711 python3 17609")
-    # As modules of the collection see the host, and as GPUStack does from its container.
-    arguments = json.dumps({"gather": ["usages", "network"]})
-    command = ["ansible", "-i", INVENTORY, "atlas2", "--tree", str(tmp_path), "-m", "ascend.gpustack.npu_info", "-a", arguments]
-    try:
-        subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")})
-        program = (
-            "import json; from gpustack.detectors.npu_smi.npu_smi import NPUSMI;"
-            "print(json.dumps([npu.model_dump() for npu in NPUSMI().gather_gpu_info()]))"
-        )
-        told = host.check_output(
-            f"docker exec gpustack bash -lc {shlex.quote(f'/opt/venvs/gpustack/bin/python -c {shlex.quote(program)}')}"
-        )
-    finally:
-        host.check_output("npu-sim reset")
-    ours = json.loads((tmp_path / "atlas2").read_text())
-    used = {usage["npu_id"]: (usage["hbm_usage_rate_percent"], usage["aicore_usage_rate_percent"]) for usage in ours["usages"]}
-    # Of a port without link GPUStack asks no more.
-    keys = ("address", "netmask", "gateway")
-    ports = {
-        port["npu_id"]: ("up", *(port[key] for key in keys)) if port["link"] == "UP" else ("down", "", "", "") for port in ours["network"]
-    }
-    read = [
-        (chip["logic_id"], chip["npu_id"], chip["chip_id"], chip["name"], chip["memory_total_mb"], chip["temperature_c"])
-        + used[chip["npu_id"]]
-        + ports[chip["npu_id"]]
-        for chip in ours["chips"]
-    ]
-    theirs = [
-        (npu["index"], npu["device_index"], npu["device_chip_index"], npu["name"], npu["memory"]["total"] // 2**20, npu["temperature"])
-        + (npu["memory"]["utilization_rate"], npu["core"]["utilization_rate"])
-        + tuple(npu["network"][key] for key in ("status", "inet", "netmask", "gateway"))
-        for npu in json.loads(told.splitlines()[-1])
-    ]
-    assert len(read) == 8 and read == theirs
-
-
-def test_downloaded_models_land_on_the_shared_store(atlas):
+def test_downloaded_models_land_on_the_shared_store(site, atlas):
     config = atlas("atlas2").file("/etc/gpustack/config.yaml").content_string
     assert 'cache_dir: "/data/models/gpustack-cache"' in config
     atlas("atlas1").check_output("echo shared > /data/models/gpustack-cache/probe")
@@ -109,18 +143,28 @@ def test_secrets_stand_in_no_place_that_others_read(each, token):
     assert token not in each.check_output("cat /var/log/*.log /tmp/* 2>/dev/null; journalctl --no-pager 2>/dev/null || true")
 
 
-def test_request_from_localhost_needs_credentials(atlas):
-    status = atlas("atlas1").check_output("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8080/v1/workers")
+def test_run_that_prints_everything_prints_no_secret(site, token, certificate):
+    key = certificate["gpustack_tls_key"].splitlines()[1]
+    assert len(token) == 32
+    assert [secret for secret in (token, PASSWORD, SECRETS["HF_TOKEN"], key) if secret in site.output] == []
+    assert not re.search(r"worker_token\W+\w", site.output)
+
+
+def test_request_from_localhost_needs_credentials(site, atlas):
+    status = atlas("atlas1").check_output(f"curl -ks -o /dev/null -w '%{{http_code}}' {URL}/v2/workers")
     assert status == "401"
 
 
-def test_initial_password_works_as_told(atlas):
-    server = atlas("atlas1")
-    login = (
-        "docker exec gpustack cat /var/lib/gpustack/initial_admin_password | "
-        '(read -r word; printf \'user = "admin:%s"\' "$word") | curl -fsS -K - http://127.0.0.1:8080/v1/users/me'
-    )
-    assert json.loads(server.check_output(login))["username"] == "admin"
+def test_initial_password_works_as_told(site, atlas):
+    tell = "docker exec gpustack cat /var/lib/gpustack/initial_admin_password"
+    assert tell in site.text
+    form = f"-d username=admin --data-urlencode password@- {URL}/auth/login"
+    assert atlas("atlas1").check_output(f"{tell} | tr -d '\\n' | curl -ksS -o /dev/null -w '%{{http_code}}' {form}") == "200"
+
+
+def test_database_is_closed_to_all_but_gpustack(site, atlas):
+    listening = atlas("atlas1").check_output("ss -Hltn sport = :5432")
+    assert [line.split()[3] for line in listening.splitlines()] == ["127.0.0.1:5432"]
 
 
 def test_firewalld_stays_on_with_the_cluster_s_ports_open_and_docker_has_its_chain(each):
@@ -138,10 +182,10 @@ def public_booleans() -> list[str]:
     return [name for named in options for name, option in named.items() if option["type"] == "bool"]
 
 
-def test_second_run_changes_nothing_with_at_most_20_module_executions_per_worker(playbook):
+def test_second_run_changes_nothing_with_at_most_20_module_executions_per_worker(site, inventory, variables, playbook):
     # Every public boolean as AWX would send it; off is what all of them mean here.
     off = dict.fromkeys(public_booleans(), "false")
-    run = playbook("site", variables=off, ANSIBLE_STDOUT_CALLBACK="ansible.posix.json")
+    run = playbook("site", *inventory, variables={**off, **variables}, ANSIBLE_STDOUT_CALLBACK="ansible.posix.json")
     assert run.rc == 0
     assert "no_log: true" not in run.output, "gpustack_secure_logging is not off"
     result = json.loads(run.output[run.output.index("{\n") :])
@@ -154,15 +198,105 @@ def test_second_run_changes_nothing_with_at_most_20_module_executions_per_worker
     assert max(executions.values()) <= 20
 
 
-def test_host_that_sees_another_store_is_refused_by_name(atlas, playbook):
+@dataclass(frozen=True)
+class Model:
+    """One that runs: its host, and the name of its container."""
+
+    host: object
+    container: str
+
+    def inside(self, command: str):
+        return self.host.run(f"docker exec {self.container} bash -c {shlex.quote(command)}")
+
+
+@pytest.fixture(scope="module")
+def models(site, atlas, api) -> dict[str, Model]:
+    """A model on the server, and one on the host of which GPUStack may not use the first NPU, by their hosts."""
+    atlas("atlas1").check_output(f"mkdir -p /data/models/tiny && echo '{json.dumps(CONFIG)}' > /data/models/tiny/config.json")
+    for host, npu in (("atlas1", 5), (SEVEN, 2)):
+        chosen = {"name": f"tiny-{host}", "gpu_selector": {"gpu_ids": [f"{host}:cann:{npu}"], "gpus_per_replica": 1}}
+        api("models", "POST", {**MODEL, **chosen})
+
+    def running() -> bool:
+        return [each["state"] for each in api("model-instances?perPage=100")["items"]] == ["running"] * 2
+
+    wait_until("both models run", running, pause=3)
+    names = {host: atlas(host).check_output("docker ps --format '{{.Names}}' | grep -x 'tiny-.*-run-0'") for host in ("atlas1", SEVEN)}
+    return {host: Model(atlas(host), name) for host, name in names.items()}
+
+
+def test_models_answer_and_stream(models, atlas, token):
+    for host in models:
+        ask = {"model": f"tiny-{host}", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+        answer = atlas("atlas1").check_output(
+            f"printf 'header = \"Authorization: Bearer {token}\"' | curl -ksS -K - -H 'Content-Type: application/json' "
+            f"-d '{json.dumps(ask)}' {URL}/v1/chat/completions"
+        )
+        assert answer.count("data: {") > 2 and "data: [DONE]" in answer, answer
+
+
+def test_model_takes_the_chip_that_it_was_given_and_never_one_in_alarm(models):
+    """The chips that the model's process has locked, by the simulated driver, not by what GPUStack reports."""
+    held = {host: model.host.check_output("npu-sim holders") for host, model in models.items()}
+    print(held)
+    assert {host: sorted(set(re.findall(r"^(?:NPU )?(\d+)", text, flags=re.M))) for host, text in held.items()} == {
+        "atlas1": ["5"],
+        SEVEN: ["2"],
+    }
+
+
+@pytest.mark.parametrize("host", ["atlas1", SEVEN])
+def test_no_secret_of_the_cluster_is_found_from_inside_a_models_container(models, token, certificate, atlas, host):
+    model, server = models[host], atlas("atlas1")
+    secrets = [token, PASSWORD, SECRETS["HF_TOKEN"], certificate["gpustack_tls_key"].splitlines()[1]]
+    for file in ("jwt_secret_key", "postgres_root_pass", "initial_admin_password", "worker_token"):
+        found = server.run(f"docker exec gpustack cat /var/lib/gpustack/{file}").stdout.strip()
+        secrets += [found] if found else []
+    assert len(secrets) >= 7
+    described = json.dumps(inspect(model.host, model.container))
+    seen = model.inside("cat /proc/1/environ; cat /proc/mounts").stdout
+    assert [secret for secret in secrets if secret in described or secret in seen] == []
+    names = " -o ".join(f"-name '{name}'" for name in FILES)
+    assert model.inside(f"find / -xdev -path /proc -prune -o \\( {names} \\) -path '*gpustack*' -print").stdout == ""
+    pattern = "|".join(re.escape(secret) for secret in secrets)
+    searched = model.inside(f"grep -rlE '{pattern}' /etc /root /tmp /run /srv /var /data /models 2>/dev/null")
+    assert searched.stdout == ""
+
+
+def test_model_logs_in_to_no_database(models):
+    """PostgreSQL of the official image lets root in from 127.0.0.1, and a model's container is on the host's network."""
+    ask = (
+        "exec 3<>/dev/tcp/127.0.0.1/5432; printf '\\0\\0\\0\\x25\\0\\3\\0\\0user\\0root\\0database\\0gpustack\\0\\0' >&3; "
+        "head -c 9 <&3 | od -An -tx1"
+    )
+    answer = models["atlas1"].inside(ask).stdout.split()
+    # R, its length, and what is asked for: 0 would be nothing at all, 10 is SCRAM.
+    assert answer[0] == "52" and answer[5:9] == ["00", "00", "00", "0a"], answer
+
+
+def test_store_that_goes_and_comes_back_needs_no_hand(models, atlas):
+    """No GPUStack runs on a host without the store, and it starts when the store is back."""
+    host = atlas("atlas4")
+    host.check_output("mount -t tmpfs none /data/models && docker restart gpustack")
+    try:
+        told = "The model store /data/models is not there yet"
+        wait_until("the container looks for the store", lambda: told in host.check_output("docker logs --since 60s gpustack 2>&1"))
+        assert host.run("pgrep -f '[/]opt/venvs/gpustack/bin'").rc != 0
+    finally:
+        host.check_output("umount /data/models")
+    healthy = "docker inspect --format '{{.State.Health.Status}}' gpustack"
+    wait_until("GPUStack runs again", lambda: host.check_output(healthy) == "healthy", pause=1)
+
+
+def test_host_that_sees_another_store_is_refused_by_name(site, atlas, playbook):
     right, wrong = atlas("atlas1").check_output("cat /data/models/.gpustack-store-id"), "5" * 32
-    host = atlas("atlas3")
+    host = atlas("atlas5")
     host.check_output(f"mount -t tmpfs none /data/models && echo {wrong} >/data/models/.gpustack-store-id")
     try:
         run = playbook("storage")
     finally:
         host.check_output("umount /data/models")
     assert run.rc == 2
-    told = f"is another store ({wrong}) than on atlas1, atlas2, atlas4 … ({right}); expected one store on all hosts."
-    assert f"atlas3: /data/models {told} Mount the same one everywhere." in run.text
-    assert {name: counts["failed"] for name, counts in run.recap.items()} == {**dict.fromkeys(HOSTS, 0), "atlas3": 1}
+    told = f"is another store ({wrong}) than on atlas1, atlas2, atlas3 … ({right}); expected one store on all hosts."
+    assert f"atlas5: /data/models {told} Mount the same one everywhere." in run.text
+    assert {name: counts["failed"] for name, counts in run.recap.items()} == {**dict.fromkeys(HOSTS, 0), "atlas5": 1}

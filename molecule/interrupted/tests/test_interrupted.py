@@ -12,11 +12,12 @@ import tempfile
 from dataclasses import dataclass
 
 import pytest
-from conftest import INVENTORY, ROOT, Run, inspect, run_playbook, wait_until
+from conftest import OLD, ROOT, Run, identity, inspect, playbook_command, run_playbook, wait_until
 
 BOTH = ("--limit", "atlas1,atlas2")
 CONFIG = "/etc/gpustack/config.yaml"
 DEBUG = {"gpustack_worker_config": {"debug": True}}
+TAKE = "remove it"
 
 
 def kill_with_descendants(process: subprocess.Popen) -> None:
@@ -39,7 +40,7 @@ def is_starting(host) -> bool:
 
 def run_killed_while_it_starts(host) -> str:
     """Start site.yml, kill it while the container on the host starts, and return when that was started."""
-    command = ["ansible-playbook", "-i", INVENTORY, "playbooks/site.yml", *BOTH]
+    command = [*playbook_command("site"), *BOTH]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
@@ -117,13 +118,14 @@ def states(api) -> dict[str, str]:
 
 
 def test_worker_that_lost_its_data_is_refused_by_name_and_replaced_when_asked(interrupted, atlas, workers, api):
-    before = {name: worker["worker_uuid"] for name, worker in workers().items()}
+    names = ("atlas1", "atlas2")
+    known, before = {name: worker["id"] for name, worker in workers().items()}, {name: identity(atlas(name)) for name in names}
     atlas("atlas2").check_output("docker rm -f gpustack && docker volume rm gpustack-data")
     run = run_playbook("workers", "--limit=atlas2")
     assert run.rc != 0
     assert re.search(
         r"atlas2: GPUStack already has a worker atlas2 \(id \d+, [\d.]+, \w+\), registered from another data directory; "
-        "expected a free name. If it is what is left of this host, set gpustack_worker_replace_stale: true to remove it; "
+        rf"expected a free name. If it is what is left of this host, set gpustack_worker_replace_stale: true to {TAKE}; "
         "else give this host another gpustack_worker_name.",
         run.text,
     )
@@ -133,6 +135,8 @@ def test_worker_that_lost_its_data_is_refused_by_name_and_replaced_when_asked(in
     wait_until("GPUStack misses the worker", lambda: states(api)["atlas2"] != "ready", pause=2)
     assert run_playbook("site", *BOTH, variables={"gpustack_worker_replace_stale": True}).rc == 0
     assert_both_are_ready(workers)
-    after = {name: worker["worker_uuid"] for name, worker in workers().items()}
+    after = {name: identity(atlas(name)) for name in names}
     assert after["atlas1"] == before["atlas1"] and after["atlas2"] != before["atlas2"]
+    # GPUStack 2 gives the worker its record again, and with it the models that are bound to it.
+    assert ({name: worker["id"] for name, worker in workers().items()} == known) is not OLD
     assert started(atlas("atlas1")) == interrupted.server

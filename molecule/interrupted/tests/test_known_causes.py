@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import inspect, run_playbook, wait_until
+from conftest import OLD, inspect, run_playbook, wait_until
 
 BOTH = ("--limit", "atlas1,atlas2")
 CONFIG = "/etc/gpustack/config.yaml"
@@ -39,7 +39,8 @@ def test_container_stays_where_docker_refuses_the_next(server, options):
 def test_worker_with_an_old_token_is_told_from_one_whose_clock_is_wrong(atlas, api):
     worker = atlas("atlas2")
     worker.check_output(f"cp {CONFIG} /root/config.yaml; sed -i 's/^token:.*/token: \"0123456789abcdef0123456789abcdef\"/' {CONFIG}")
-    worker.check_output("docker restart gpustack")
+    # A worker of GPUStack 2 that has once joined has a credential of its own.
+    worker.check_output(f"docker stop gpustack && rm -f {DATA}/worker_token && docker start gpustack")
     refused = "Invalid authentication credentials"
     wait_until("the refusal", lambda: refused in worker.check_output("docker logs --since 1m gpustack 2>&1"), pause=2)
     # GPUStack takes minutes to find out that a worker which was ready is silent.
@@ -53,16 +54,24 @@ def test_worker_with_an_old_token_is_told_from_one_whose_clock_is_wrong(atlas, a
         assert run_playbook("workers", "--limit=atlas2").rc == 0
 
 
+# What is wrong with the database, and what GPUStack or its PostgreSQL say of it
+GARBAGE = (
+    ("database.db*", f"rm -f {DATA}/database.db-*; head -c 20000 /dev/urandom >{DATA}/database.db", "file is not a database")
+    if OLD
+    else ("postgresql", f"echo 9 >{DATA}/postgresql/data/PG_VERSION", "database files are incompatible with server")
+)
+
+
 def test_database_that_is_garbage_is_named_with_the_place_of_the_copies(server):
+    files, spoil, told = GARBAGE
     server.check_output("docker stop gpustack")
-    server.check_output(f"mkdir /root/data && cp -a {DATA}/database.db* /root/data/ && rm -f {DATA}/database.db-*")
-    server.check_output(f"head -c 20000 /dev/urandom >{DATA}/database.db")
+    server.check_output(f"mkdir /root/data && cp -a {DATA}/{files} /root/data/ && {spoil}")
     try:
         run = run_playbook("server")
         assert run.rc != 0
-        assert "GPUStack can't read its database in gpustack-data (file is not a database)" in run.text
+        assert f"GPUStack can't read its database in gpustack-data ({told})" in run.text
         assert "ls -l /var/lib/gpustack-backup" in run.text and TIME not in run.text.lower()
         assert "container gpustack: running, starting" in run.text
     finally:
-        server.check_output(f"docker stop gpustack; rm -f {DATA}/database.db*; cp -a /root/data/database.db* {DATA}/")
+        server.check_output(f"docker stop gpustack; rm -rf {DATA}/{files}; cp -a /root/data/* {DATA}/")
     assert run_playbook("server").rc == 0

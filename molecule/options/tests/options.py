@@ -6,8 +6,9 @@ import json
 import pathlib
 
 import yaml
-from conftest import ROOT
+from conftest import OLD, ROOT
 
+LESS = {"disable_rpc_servers": True} if OLD else {}
 VARIABLES = {
     "gpustack_port": 9090,
     "gpustack_data_volume": "/srv/gpustack",
@@ -25,8 +26,8 @@ VARIABLES = {
         "security_opts": ["no-new-privileges"],
         "cpuset_cpus": "0",
     },
-    "gpustack_server_config": {"disable_rpc_servers": True, "debug": True, "huggingface_token": "hf_thisisasecret"},
-    "gpustack_worker_config": {"disable_rpc_servers": True, "worker_port": 10250},
+    "gpustack_server_config": {**LESS, "debug": True, "huggingface_token": "hf_thisisasecret"},
+    "gpustack_worker_config": {**LESS, "worker_port": 10250},
 }
 
 

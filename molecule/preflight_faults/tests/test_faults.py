@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import HOSTS, Run, lab
+from conftest import HOSTS, IMAGE, VERSION, Run, lab
 
 ONE_HOSTNAME = (
     f"WARN [hostname] {', '.join(HOSTS)}: the hostname localhost.localdomain is shared by {', '.join(HOSTS)}. "
@@ -132,7 +132,7 @@ def test_faulty_npus_and_a_dead_host_come_together_and_the_rest_passes(playbook,
         "FAIL [npu_devices] atlas4: /dev/hisi_hdc missing: containers can't use an NPU without. "
         "The driver makes them at start: look at dmesg, and reboot the host if it stays.",
         "FAIL [driver_files] atlas4: /etc/ascend_install.info is missing; expected the driver's file. Install the driver package again.",
-        "FAIL [driver_version] atlas4: the driver is 23.0.7; GPUStack 0.7.1's image needs 24.1.rc2 or newer. "
+        f"FAIL [driver_version] atlas4: the driver is 23.0.7; GPUStack {VERSION}'s image needs 24.1.rc2 or newer. "
         "Upgrade the Ascend driver and firmware, or set ascend_driver_check_minimum_driver if you know better.",
         "The others would pass with:",
         "  --limit '!atlas2,!atlas3,!atlas4,!atlas5'",
@@ -148,7 +148,7 @@ def test_docker_ports_holders_store_and_inventory_are_judged_and_a_bad_server_is
     on("atlas2", "mv /usr/bin/docker /run/docker-away")
     on("atlas3", "systemd-run -q --unit=squatter python3 -m http.server 10150")
     on("atlas3", "timeout 300 bash -c 'until (</dev/tcp/127.0.0.1/10150) 2>/dev/null; do systemctl is-active -q squatter; done'")
-    image = "--entrypoint=sleep gpustack/gpustack:v0.7.1-npu infinity"
+    image = f"--entrypoint=sleep {IMAGE} infinity"
     on("atlas4", f"docker run --detach --name=vllm --device=/dev/davinci0 --device=/dev/davinci1 {image}")
     on("atlas4", f"docker run --detach --name=monitor --privileged {image}")
     on("atlas5", "npu-sim set absent on")

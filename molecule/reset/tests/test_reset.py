@@ -7,7 +7,7 @@ import re
 import subprocess
 
 import pytest
-from conftest import INVENTORY, LAB, ROOT, inspect, run_playbook
+from conftest import IMAGE, INVENTORY, LAB, OLD, ROOT, VERSION, identity, inspect, log_in, run_playbook
 
 TWO = ("--limit", "atlas1,atlas2")
 TOKEN = "an-operators.token/of+its=own"
@@ -44,8 +44,7 @@ def test_servers_are_debian(atlas):
 def test_given_token_and_password_work_and_are_printed_nowhere(site, atlas, workers):
     assert [worker["state"] for worker in workers().values()] == ["ready", "ready"]
     server = atlas("atlas1")
-    login = f"printf 'user = \"admin:{PASSWORD}\"' | curl -fsS -K - http://127.0.0.1:8080/v1/users/me"
-    assert json.loads(server.check_output(login))["username"] == "admin"
+    assert (log_in(server, PASSWORD), log_in(server, "not-the-word")) == ("200", "401")
     for secret in (TOKEN, PASSWORD):
         assert secret not in site.output
         for name in ("atlas1", "atlas2"):
@@ -76,11 +75,11 @@ def test_one_worker_is_removed_and_its_name_is_free(site, atlas, api):
 
 
 def test_reset_keeps_data_and_a_new_run_finds_it(site, atlas, api):
-    before = {worker["name"]: worker["worker_uuid"] for worker in api("workers")["items"]}
+    before = {name: identity(atlas(name)) for name in ("atlas1", "atlas2")}
     atlas("atlas1").check_output("echo weights > /data/models/own-model")
     run = run_playbook("reset", *TWO, variables={**GIVEN, "gpustack_reset_confirm": True})
     assert run.rc == 0, run.output
-    for stays in ("docker volume rm gpustack-data", f"rm -rf -- {CACHE}", "docker image rm gpustack/gpustack:v0.7.1-npu"):
+    for stays in ("docker volume rm gpustack-data", f"rm -rf -- {CACHE}", f"docker image rm {IMAGE}"):
         assert run.output.count(stays) == 1
     for name in ("atlas1", "atlas2"):
         host = atlas(name)
@@ -88,7 +87,8 @@ def test_reset_keeps_data_and_a_new_run_finds_it(site, atlas, api):
         assert not host.file("/etc/gpustack").exists
         assert "gpustack-data" in volumes(host)
     assert run_playbook("site", *TWO, variables=GIVEN).rc == 0
-    assert {worker["name"]: worker["worker_uuid"] for worker in api("workers")["items"]} == before
+    assert {name: identity(atlas(name)) for name in ("atlas1", "atlas2")} == before
+    assert sorted(worker["name"] for worker in api("workers")["items"]) == ["atlas1", "atlas2"]
 
 
 def test_what_a_renamed_host_left_and_what_a_lost_database_had_are_told(site, atlas, api, tmp_path):
@@ -107,7 +107,8 @@ def test_what_a_renamed_host_left_and_what_a_lost_database_had_are_told(site, at
     assert run.rc == 0 and "it has the address of atlas2, and is what is left of it under another name. To remove it, run:" in run.text
     assert run_playbook("workers", *renamed, variables={**GIVEN, "gpustack_worker_replace_stale": True}).rc == 0
     assert sorted(worker["name"] for worker in api("workers")["items"]) == ["atlas1", "npu-2"]
-    server.check_output("docker stop gpustack && rm /var/lib/docker/volumes/gpustack-data/_data/database.db* && docker start gpustack")
+    database = "database.db*" if OLD else "postgresql"
+    server.check_output(f"docker stop gpustack && rm -r /var/lib/docker/volumes/gpustack-data/_data/{database} && docker start gpustack")
     atlas("atlas2").check_output("docker restart gpustack")
     run = run_playbook("verify", *renamed, variables=GIVEN)
     assert run.rc != 0 and "at the last run that found all well: models kept; expected all of it" in run.text
@@ -159,7 +160,7 @@ def test_worker_is_removed_even_when_the_server_is_gone(site, atlas):
 
 def test_container_made_by_hand_is_not_removed(site, atlas):
     host = atlas("atlas2")
-    image = host.check_output("docker images --format '{{.Repository}}:{{.Tag}}' | grep v0.7.1")
+    image = host.check_output(f"docker images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' | grep gpustack:v{VERSION}")
     host.check_output(f"docker create --name gpustack {image}")
     run = run_playbook("reset", "--limit", "atlas2", variables={"gpustack_reset_confirm": True})
     assert run.rc != 0

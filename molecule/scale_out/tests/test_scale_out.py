@@ -6,7 +6,7 @@ import re
 
 import pytest
 import yaml
-from conftest import HOSTS, inspect, lab, run_playbook
+from conftest import HOSTS, OLD, inspect, lab, run_playbook
 
 OLD = HOSTS[:4]
 PASSWORD = "sudo-9f2c"
@@ -77,7 +77,7 @@ def test_nothing_elsewhere_was_restarted(joined, atlas):
 
 def test_changed_variable_restarts_each_container_once_and_one_at_a_time(joined, sudoers, atlas):
     since = atlas("atlas2").check_output("date +%s.%N")
-    changed = {"disable_rpc_servers": True, "system_reserved": {"ram": 3, "vram": 1}}
+    changed = {**({"disable_rpc_servers": True} if OLD else {}), "system_reserved": {"ram": 3, "vram": 1}}
     run = run_playbook("workers", *sudoers, variables={"gpustack_worker_config": changed})
     assert run.rc == 0, run.output
     assert "container gpustack: restarted to read its configuration (system_reserved)" in run.text

@@ -11,8 +11,8 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation, version_key
 
 DEPLOYED = (v0_7.GENERATION, v2.GENERATION)
-# What is assumed where no version is known, or one that is refused anyway
-DEFAULT = v0_7.GENERATION
+# What new clusters get, and what is assumed where no version is known, or one that is refused anyway
+DEFAULT = v2.GENERATION
 
 
 class NotDeployed(ValueError):
