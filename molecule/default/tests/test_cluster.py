@@ -10,6 +10,7 @@ import subprocess
 from dataclasses import dataclass
 
 import pytest
+import small_model
 import yaml
 from conftest import HOSTS, IMAGE, ROOT, Run, api_of, inspect, run_playbook, wait_until
 
@@ -19,7 +20,7 @@ SECRETS = {"HF_TOKEN": "hf_VeryPrivate0815", "HTTPS_PROXY": "http://pruser:PrPas
 PASSWORD = "PrPass4711"
 URL = "https://127.0.0.1:8080"
 VARIABLES = {
-    "gpustack_runners": ["cann8.5-910b-vllm0.18.0"],
+    "gpustack_runners": [small_model.RUNNER],
     "gpustack_env": {**SECRETS, "TZ": "Asia/Shanghai"},
 }
 # Its NPU 0 is in Alarm.
@@ -27,30 +28,6 @@ SEVEN = "atlas3"
 NPUS = {name: list(range(1 if name == SEVEN else 0, 8)) for name in HOSTS}
 # Files of GPUStack that hold a secret
 FILES = ("token", "*_token", "jwt_secret_key", "postgres_root_pass", "config.yaml", "initial_admin_password", "tls.key")
-MODEL = {
-    "name": "tiny",
-    "source": "local_path",
-    "local_path": "/data/models/tiny",
-    "backend": "vLLM",
-    "backend_version": "0.18.0",
-    "replicas": 1,
-    "categories": ["llm"],
-    "cluster_id": 1,
-    "distributed_inference_across_workers": False,
-    "enable_model_route": True,
-}
-# Of a small Qwen2, as far as GPUStack reads it
-CONFIG = {
-    "architectures": ["Qwen2ForCausalLM"],
-    "model_type": "qwen2",
-    "hidden_size": 896,
-    "num_attention_heads": 14,
-    "num_key_value_heads": 2,
-    "num_hidden_layers": 24,
-    "vocab_size": 151936,
-    "max_position_embeddings": 8192,
-    "torch_dtype": "bfloat16",
-}
 
 
 @pytest.fixture(scope="module")
@@ -212,26 +189,14 @@ class Model:
 @pytest.fixture(scope="module")
 def models(site, atlas, api) -> dict[str, Model]:
     """A model on the server, and one on the host of which GPUStack may not use the first NPU, by their hosts."""
-    atlas("atlas1").check_output(f"mkdir -p /data/models/tiny && echo '{json.dumps(CONFIG)}' > /data/models/tiny/config.json")
-    for host, npu in (("atlas1", 5), (SEVEN, 2)):
-        chosen = {"name": f"tiny-{host}", "gpu_selector": {"gpu_ids": [f"{host}:cann:{npu}"], "gpus_per_replica": 1}}
-        api("models", "POST", {**MODEL, **chosen})
-
-    def running() -> bool:
-        return [each["state"] for each in api("model-instances?perPage=100")["items"]] == ["running"] * 2
-
-    wait_until("both models run", running, pause=3)
-    names = {host: atlas(host).check_output("docker ps --format '{{.Names}}' | grep -x 'tiny-.*-run-0'") for host in ("atlas1", SEVEN)}
-    return {host: Model(atlas(host), name) for host, name in names.items()}
+    hosts = {name: atlas(name) for name in ("atlas1", SEVEN)}
+    names = small_model.deploy(api, hosts, {"atlas1": 5, SEVEN: 2})
+    return {host: Model(hosts[host], name) for host, name in names.items()}
 
 
 def test_models_answer_and_stream(models, atlas, token):
     for host in models:
-        ask = {"model": f"tiny-{host}", "messages": [{"role": "user", "content": "hello"}], "stream": True}
-        answer = atlas("atlas1").check_output(
-            f"printf 'header = \"Authorization: Bearer {token}\"' | curl -ksS -K - -H 'Content-Type: application/json' "
-            f"-d '{json.dumps(ask)}' {URL}/v1/chat/completions"
-        )
+        answer = small_model.chat(atlas("atlas1"), token, f"tiny-{host}", URL)
         assert answer.count("data: {") > 2 and "data: [DONE]" in answer, answer
 
 
@@ -255,12 +220,14 @@ def test_no_secret_of_the_cluster_is_found_from_inside_a_models_container(models
     assert len(secrets) >= 7
     described = json.dumps(inspect(model.host, model.container))
     seen = model.inside("cat /proc/1/environ; cat /proc/mounts").stdout
+    assert "ASCEND_RT_VISIBLE_DEVICES=" in seen
     assert [secret for secret in secrets if secret in described or secret in seen] == []
     names = " -o ".join(f"-name '{name}'" for name in FILES)
     assert model.inside(f"find / -xdev -path /proc -prune -o \\( {names} \\) -path '*gpustack*' -print").stdout == ""
     pattern = "|".join(re.escape(secret) for secret in secrets)
-    searched = model.inside(f"grep -rlE '{pattern}' /etc /root /tmp /run /srv /var /data /models 2>/dev/null")
-    assert searched.stdout == ""
+    searched = model.inside(f"grep -rlE '{pattern}|Qwen2ForCausalLM' /etc /root /tmp /run /srv /var /data /models 2>/dev/null")
+    # The model's own file is found, and nothing else.
+    assert searched.stdout.split() == [f"{small_model.STORE}/config.json", "/models/tiny/config.json"]
 
 
 def test_model_logs_in_to_no_database(models):

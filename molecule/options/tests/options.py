@@ -6,9 +6,8 @@ import json
 import pathlib
 
 import yaml
-from conftest import OLD, ROOT
+from conftest import ROOT
 
-LESS = {"disable_rpc_servers": True} if OLD else {}
 VARIABLES = {
     "gpustack_port": 9090,
     "gpustack_data_volume": "/srv/gpustack",
@@ -26,9 +25,15 @@ VARIABLES = {
         "security_opts": ["no-new-privileges"],
         "cpuset_cpus": "0",
     },
-    "gpustack_server_config": {**LESS, "debug": True, "huggingface_token": "hf_thisisasecret"},
-    "gpustack_worker_config": {**LESS, "worker_port": 10250},
+    "gpustack_server_config": {"debug": True, "huggingface_token": "hf_thisisasecret"},
+    "gpustack_worker_config": {"worker_port": 10250},
 }
+
+
+def of_0_7() -> dict:
+    """The same, as GPUStack 0.7 gets them: without the RPC servers of llama-box, which the lab has only as a stand-in."""
+    configs = {name: {**VARIABLES[name], "disable_rpc_servers": True} for name in ("gpustack_server_config", "gpustack_worker_config")}
+    return {**VARIABLES, **configs}
 
 
 def inventory(folder: pathlib.Path) -> str:

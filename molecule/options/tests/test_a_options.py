@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import options
 import pytest
-from conftest import inspect, run_playbook
-from options import VARIABLES
+from conftest import OLD, inspect, run_playbook
+
+VARIABLES = options.of_0_7() if OLD else options.VARIABLES
 
 
 @pytest.fixture(scope="module")

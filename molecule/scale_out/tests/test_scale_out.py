@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
+import conftest
 import pytest
 import yaml
-from conftest import HOSTS, OLD, inspect, lab, run_playbook
+from conftest import HOSTS, inspect, lab, run_playbook
 
-OLD = HOSTS[:4]
+FIRST = HOSTS[:4]
 PASSWORD = "sudo-9f2c"
 
 
@@ -39,11 +40,11 @@ def joined(first_run, sudoers, atlas):
     """The fifth server joins while the other workers' SSH is off: what would contact them would fail."""
     lab("up", "5")
     sudo_only(atlas("atlas5"), "ALL")
-    before = {name: inspect(atlas(name))["State"]["StartedAt"] for name in OLD}
-    for name in OLD[1:]:
+    before = {name: inspect(atlas(name))["State"]["StartedAt"] for name in FIRST}
+    for name in FIRST[1:]:
         atlas(name).check_output("systemctl stop ssh.socket ssh.service 2>/dev/null || systemctl stop ssh sshd")
     run = run_playbook("site", *sudoers, "--limit", "atlas5")
-    for name in OLD[1:]:
+    for name in FIRST[1:]:
         atlas(name).check_output("systemctl start ssh")
     return run, before
 
@@ -72,12 +73,12 @@ def test_fifth_server_joins_alone(joined, workers):
 
 def test_nothing_elsewhere_was_restarted(joined, atlas):
     _run, before = joined
-    assert {name: inspect(atlas(name))["State"]["StartedAt"] for name in OLD} == before
+    assert {name: inspect(atlas(name))["State"]["StartedAt"] for name in FIRST} == before
 
 
 def test_changed_variable_restarts_each_container_once_and_one_at_a_time(joined, sudoers, atlas):
     since = atlas("atlas2").check_output("date +%s.%N")
-    changed = {**({"disable_rpc_servers": True} if OLD else {}), "system_reserved": {"ram": 3, "vram": 1}}
+    changed = {**({"disable_rpc_servers": True} if conftest.OLD else {}), "system_reserved": {"ram": 3, "vram": 1}}
     run = run_playbook("workers", *sudoers, variables={"gpustack_worker_config": changed})
     assert run.rc == 0, run.output
     assert "container gpustack: restarted to read its configuration (system_reserved)" in run.text
