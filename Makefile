@@ -163,6 +163,11 @@ molecule-vm_%: vm-lab
 	@molecule reset -s vm_$* >$(CACHE)/molecule-$*.log 2>&1 || { cat $(CACHE)/molecule-$*.log; exit 1; }
 	@$(VM_TEST_LAB) molecule test -s vm_$* --destroy=never
 
+# A scenario that is the same for both, with GPUStack 0.7.
+.PHONY: old-%
+old-%:
+	@TEST_GPUSTACK_0_7=1 $(MAKE) --no-print-directory molecule-$*
+
 # A scenario with its tests that are marked as long.
 .PHONY: long-%
 long-%:

@@ -145,13 +145,22 @@ def workers(api):
 def api_of(server, token: str, url: str = "http://127.0.0.1:8080"):
     """A function from a path of the API at a url to its answer, asked on the server itself; no certificate is judged."""
 
-    def ask(path: str, method: str = "GET", body: dict | None = None, port: int = 0) -> dict:
-        base = f"http://127.0.0.1:{port}" if port else url
+    def ask(path: str, method: str = "GET", body: dict | None = None) -> dict:
         data = f"-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}" if body is not None else ""
-        command = f"printf 'user = \"system/worker/x:{token}\"' | curl -kfsS -K - -X {method} {data} '{base}{API}/{path}'"
+        command = f"printf 'user = \"system/worker/x:{token}\"' | curl -kfsS -K - -X {method} {data} '{url}{API}/{path}'"
         return json.loads(server.check_output(command) or "{}")
 
     return ask
+
+
+def tls_of(name: str, folder: pathlib.Path) -> dict[str, str]:
+    """The variables with a new certificate of a host's address, which is its own authority, made in a folder."""
+    address = f"{os.environ.get('LAB_NET', '198.18.33')}.{105 + int(name.removeprefix('atlas'))}"
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "90", "-subj", "/CN=gpustack.example.com"]
+    words += ["-addext", f"subjectAltName=IP:{address}", "-keyout", "key", "-out", "certificate"]
+    subprocess.run(words, cwd=folder, check=True, capture_output=True)
+    certificate, key = ((folder / file).read_text() for file in ("certificate", "key"))
+    return {"gpustack_tls_certificate": certificate, "gpustack_tls_key": key, "gpustack_tls_ca": certificate}
 
 
 def identity(host) -> str:

@@ -177,6 +177,8 @@ def test_host_without_npu_3_joins_with_the_seven_that_it_has(story, workers, atl
         "atlas1": ("ready", 8),
         "atlas2": ("ready", 7),
     }
+    if not OLD:
+        return  # A worker of GPUStack 2 has them all, and lists those that are there.
     devices = [device["PathOnHost"] for device in inspect(atlas("atlas2"))["HostConfig"]["Devices"]]
     assert [path for path in devices if re.fullmatch(r"/dev/davinci\d", path)] == [
         f"/dev/davinci{number}" for number in (0, 1, 2, 4, 5, 6, 7)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import subprocess
 from dataclasses import dataclass
 
 import pytest
 import small_model
 import yaml
-from conftest import HOSTS, IMAGE, ROOT, Run, api_of, inspect, run_playbook, wait_until
+from conftest import HOSTS, IMAGE, ROOT, Run, api_of, inspect, run_playbook, tls_of, wait_until
 
 ON_THE_CONTROLLER = {"assert", "debug", "fail", "import_role", "include_role", "include_tasks", "set_fact", "set_stats"}
 ON_THE_CONTROLLER.add("validate_argument_spec")
@@ -32,14 +30,7 @@ FILES = ("token", "*_token", "jwt_secret_key", "postgres_root_pass", "config.yam
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory) -> dict[str, str]:
-    """A certificate of the server's address, which is its own authority, and its key."""
-    folder = tmp_path_factory.mktemp("certificate")
-    address = os.environ.get("LAB_NET", "198.18.33") + ".106"
-    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "90", "-subj", "/CN=gpustack.example.com"]
-    words += ["-addext", f"subjectAltName=IP:{address}", "-keyout", "key", "-out", "certificate"]
-    subprocess.run(words, cwd=folder, check=True, capture_output=True)
-    texts = {name: (folder / name).read_text() for name in ("certificate", "key")}
-    return {"gpustack_tls_certificate": texts["certificate"], "gpustack_tls_key": texts["key"], "gpustack_tls_ca": texts["certificate"]}
+    return tls_of("atlas1", tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +230,22 @@ def test_model_logs_in_to_no_database(models):
     answer = models["atlas1"].inside(ask).stdout.split()
     # R, its length, and what is asked for: 0 would be nothing at all, 10 is SCRAM.
     assert answer[0] == "52" and answer[5:9] == ["00", "00", "00", "0a"], answer
+
+
+@pytest.mark.long
+def test_renewed_certificate_is_served_and_stops_no_model(models, inventory, variables, atlas, tmp_path, playbook):
+    server = atlas("atlas1")
+    shown = f"openssl s_client -connect {URL.removeprefix('https://')} </dev/null 2>/dev/null | openssl x509 -noout -serial"
+    before = server.check_output(shown), {name: inspect(model.host, model.container)["Id"] for name, model in models.items()}
+    renewed = {**variables, **tls_of("atlas1", tmp_path)}
+    run = playbook("site", *inventory, variables=renewed)
+    assert run.rc == 0, run.failure
+    assert server.check_output(shown) != before[0]
+    states = {name: inspect(model.host, model.container) for name, model in models.items()}
+    assert {name: state["Id"] for name, state in states.items()} == before[1]
+    assert [state["State"]["Running"] for state in states.values()] == [True, True]
+    # For the tests that follow
+    variables.update(renewed)
 
 
 def test_store_that_goes_and_comes_back_needs_no_hand(models, atlas):

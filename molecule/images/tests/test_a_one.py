@@ -9,7 +9,7 @@ import signal
 import subprocess
 
 import pytest
-from conftest import INVENTORY, LAB, ROOT, inspect, wait_until
+from conftest import LAB, ROOT, inspect, playbook_command, wait_until
 
 NAME = "gpustack/gpustack:v0.7.1-npu"
 USER, PASSWORD = "lab", "Mirror-of-the-lab-9"
@@ -154,7 +154,7 @@ def test_image_for_other_npus_is_refused_by_name(bare, playbook):
 def test_killed_run_leaves_a_pull_that_the_next_one_joins_and_no_password(bare, playbook, tmp_path):
     variables, output = tmp_path / "variables.json", tmp_path / "output"
     variables.write_text(json.dumps(PRIVATE))
-    command = ["ansible-playbook", "-i", INVENTORY, "playbooks/server.yml", "--extra-vars", f"@{variables}"]
+    command = [*playbook_command("server"), "--extra-vars", f"@{variables}"]
     bare.check_output("docker pause registry-private")
     try:
         with output.open("w") as file:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import options
 import pytest
-from conftest import OLD, inspect, run_playbook
+from conftest import OLD, api_of, inspect, run_playbook, tls_of
 
-VARIABLES = options.of_0_7() if OLD else options.VARIABLES
+
+@pytest.fixture(scope="module")
+def variables(tmp_path_factory) -> dict:
+    """What is common to both generations, and a certificate."""
+    given = options.of_0_7() if OLD else options.VARIABLES
+    return {**given, **tls_of("atlas1", tmp_path_factory.mktemp("certificate"))}
 
 
 @pytest.fixture(scope="module")
@@ -15,9 +20,9 @@ def inventory(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def site(inventory, atlas):
+def site(inventory, variables, atlas):
     options.prepare(atlas)
-    run = run_playbook("site", "-vvv", "--diff", inventory=inventory, variables=VARIABLES)
+    run = run_playbook("site", "-vvv", "--diff", inventory=inventory, variables=variables)
     assert run.rc == 0, run.output
     return run
 
@@ -27,10 +32,11 @@ def token(atlas) -> str:
     return atlas("atlas1").check_output("cat /srv/gpustack/token")
 
 
-def test_server_without_npus_serves_and_does_not_work(site, api, atlas):
+def test_server_without_npus_serves_and_does_not_work(site, token, atlas):
+    ask = api_of(atlas("atlas1"), token, "https://127.0.0.1:9090")
     assert "1 of 1 workers ready, 8 NPUs" in site.text
     assert not [device for device in inspect(atlas("atlas1"))["HostConfig"]["Devices"] or [] if "davinci" in device["PathOnHost"]]
-    assert [(worker["name"], worker["port"]) for worker in api("workers", port=9090)["items"]] == [("npu-a", 10250)]
+    assert [(worker["name"], worker["port"]) for worker in ask("workers")["items"]] == [("npu-a", 10250)]
 
 
 def test_containers_have_the_options(site, atlas):
@@ -56,13 +62,13 @@ def test_secret_among_the_settings_is_written_and_printed_nowhere(site, atlas):
     assert "hf_thisisasecret" not in site.output
 
 
-def test_second_run_changes_nothing(site, inventory):
-    run = run_playbook("site", inventory=inventory, variables=VARIABLES)
+def test_second_run_changes_nothing(site, inventory, variables):
+    run = run_playbook("site", inventory=inventory, variables=variables)
     assert {host: counts["changed"] for host, counts in run.recap.items()} == {"atlas1": 0, "atlas2": 0}
 
 
-def test_dropped_option_replaces_the_container_and_is_named(site, inventory, atlas):
-    fewer = {**VARIABLES, "gpustack_container_options": {"shm_size": "2g"}, "gpustack_env": {}}
+def test_dropped_option_replaces_the_container_and_is_named(site, inventory, variables):
+    fewer = {**variables, "gpustack_container_options": {"shm_size": "2g"}, "gpustack_env": {}}
     run = run_playbook("workers", "--check", inventory=inventory, variables=fewer)
     assert "container gpustack: replaced" in run.text
     assert "env: - HTTP_PROXY=http://192.0.2.1:3128" in run.text

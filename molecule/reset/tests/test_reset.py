@@ -7,6 +7,7 @@ import re
 import subprocess
 
 import pytest
+import small_model
 from conftest import IMAGE, INVENTORY, LAB, OLD, ROOT, VERSION, identity, inspect, log_in, run_playbook
 
 TWO = ("--limit", "atlas1,atlas2")
@@ -95,8 +96,8 @@ def test_what_a_renamed_host_left_and_what_a_lost_database_had_are_told(site, at
     server, names = atlas("atlas1"), tmp_path / "names.yml"
     names.write_text("all: {hosts: {atlas2: {gpustack_worker_name: npu-2}}}")
     renamed = (*TWO, "-i", str(names))
-    model = {"name": "kept", "source": "local_path", "local_path": "/data/models/none", "replicas": 0}
-    api("models", "POST", model)
+    model = {"source": "local_path", "local_path": "/data/models/none"} if OLD else small_model.MODEL
+    api("models", "POST", {**model, "name": "kept", "replicas": 0})
     assert run_playbook("verify", *TWO, variables=GIVEN).rc == 0
     known = server.file("/etc/gpustack/known.json")
     assert (known.mode, json.loads(known.content_string)["models"]) == (0o600, ["kept"])

@@ -10,7 +10,7 @@ import tempfile
 
 import by_hand
 import pytest
-from conftest import DATA, ROOT, Run, inspect, run_playbook, wait_until
+from conftest import DATA, ROOT, Run, inspect, playbook_command, run_playbook, wait_until
 
 BOTH = ("--limit", "atlas1,atlas2")
 EXTRAS = ("--shm-size=16g", "-e", "HF_ENDPOINT=https://hf-mirror.com", "-v", "/opt/tools:/opt/tools")
@@ -58,7 +58,7 @@ def cut_off(refused, before, server, tmp_path_factory):
     inventory = tmp_path_factory.mktemp("inventory") / "names.yml"
     inventory.write_text(json.dumps({"all": {"hosts": {"atlas2": {"gpustack_worker_name": before["second"]}}}}))
     arguments = ["-i", str(inventory), *BOTH, "--extra-vars", json.dumps(ACCEPTED)]
-    command = ["ansible-playbook", "-i", "inventories/lab/hosts.yml", "playbooks/site.yml", *arguments]
+    command = [*playbook_command("site"), *arguments]
     env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output, start_new_session=True)

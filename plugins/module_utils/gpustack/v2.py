@@ -185,7 +185,8 @@ DATA = Data(
         *("initial_admin_password", "jwt_secret_key", "log", "postgres_root_pass", "postgresql", "prometheus", "run", "token"),
         *("worker_name", "worker_token", "worker_uuid"),
     ),
-    own_cache=("huggingface", "model_scope", "vox-box", "gguf-parser", "repo-skeleton"),
+    # The last by the setting of it, for models' containers (Mirror.in_cache)
+    own_cache=("huggingface", "model_scope", "vox-box", "gguf-parser", "repo-skeleton", "benchmarks"),
     downloads=("huggingface", "model_scope"),
     # gpustack/routes/clusters.py; a server ends at once where another cluster of its own has that token.
     page_token="gpustack_",
