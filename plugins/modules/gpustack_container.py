@@ -10,7 +10,8 @@ version_added: 0.2.0
 description:
   - Has M(community.docker.docker_container) make, start or restart the container, waits for its health, and shows every now and then
     how it stands.
-  - Ends at once when the container is healthy, has ended for good, or has ended several times, and says why.
+  - Ends at once when the container is healthy, has ended for good, has ended several times, or says in its log what its next start can't
+    change, and says why.
 author:
   - ascend.gpustack contributors (@ascend-gpustack)
 extends_documentation_fragment:
@@ -153,7 +154,7 @@ def is_stopped(container: dict[str, Any]) -> bool:
 
 
 def why(runner: Runner, name: str, container: dict[str, Any] | None, known: dict[str, Any]) -> dict[str, Any]:
-    """Why it is not healthy, or, healthy as it is, its worker not ready."""
+    """Why it is not healthy, or, healthy as it is, its worker not ready; finished with a cause that lasts."""
     since = known.get("since", "")
     if container is None:
         return {"kind": "gone", "detail": "there is no such container any more", "log": ""}
@@ -177,7 +178,8 @@ def why(runner: Runner, name: str, container: dict[str, Any] | None, known: dict
         codes = [-1 if state.get("OOMKilled") else int(state.get("ExitCode") or 0)]
     cause = gpustack_causes.find(text, codes, bool(state.get("Running")))
     detail = f"{cause.detail}; its last words: {gpustack_causes.last_line(text) or 'none'}" if cause.kind == "ended" else cause.detail
-    return {"kind": cause.kind, "detail": redact.text(state.get("Error") or detail, given), "log": "\n".join(text.splitlines()[-TAIL:])}
+    told = {"kind": cause.kind, "detail": redact.text(state.get("Error") or detail, given), "log": "\n".join(text.splitlines()[-TAIL:])}
+    return {**told, "finished": True} if cause.lasting else told
 
 
 def gather(parameters: dict[str, Any], runner: Runner, clock: Callable[[], float], sleep: Callable[[float], None]) -> dict[str, Any]:
@@ -201,8 +203,9 @@ def gather(parameters: dict[str, Any], runner: Runner, clock: Callable[[], float
         answer = {"healthy": stand == "healthy", "finished": stand != "going", "progress": told, "known": known}
         if stand == "healthy" and not parameters["explain"]:
             return answer
+        answer.update(why(runner, name, container, known))
         if answer["finished"] or clock() - began >= parameters["wait"]:
-            return {**answer, **why(runner, name, container, known)}
+            return answer
         sleep(min(max(POLL, REST * (clock() - asked)), LONGEST))
 
 
