@@ -123,15 +123,6 @@ ENGINE_LIMIT = 30.0
 TAIL = 20
 
 
-def look(runner: Runner, name: str) -> dict[str, Any] | None:
-    """Docker's description of the container, None without one; DockerError where Docker does not answer."""
-    argv = ["docker", "container", "inspect", name]
-    result = runner(argv, COMMAND_LIMIT)
-    if "no such container" in result.stderr.lower():
-        return None
-    return docker_cli.ask(lambda _argv, _timeout: result, argv, COMMAND_LIMIT)[0]
-
-
 def verdict(container: dict[str, Any] | None, restarts: int) -> tuple[str, str]:
     """(healthy, finished or going, how it stands)"""
     if container is None:
@@ -142,7 +133,7 @@ def verdict(container: dict[str, Any] | None, restarts: int) -> tuple[str, str]:
     told = f"{status}{', ' + health if health else ''}{f', ended {ended} times' if ended > 0 else ''}"
     if status == "running" and health in (None, "healthy"):
         return "healthy", told
-    if status in ("exited", "dead", "created", "paused", "removing") or ended >= ENDS:
+    if docker_cli.stands_still(container) or ended >= ENDS:
         return "finished", told
     return "going", told
 
@@ -188,7 +179,7 @@ def gather(parameters: dict[str, Any], runner: Runner, clock: Callable[[], float
     while True:
         asked = clock()
         try:
-            container = look(runner, name)
+            container = docker_cli.read_container(runner, name, COMMAND_LIMIT)
             silent = None
         except docker_cli.DockerError as error:
             silent = silent if silent is not None else clock()
