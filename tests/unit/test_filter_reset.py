@@ -167,6 +167,21 @@ def test_command_repeats_what_this_run_was_given_but_no_secret(monkeypatch):
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        (("gpustack_reset_confirm=true", "gpustack_reset_data=true"), ""),
+        (("gpustack_data_volume='/srv/gp data' gpustack_reset_confirm=true",), " -e 'gpustack_data_volume='\"'\"'/srv/gp data'\"'\"''"),
+        (('{"gpustack_reset_confirm": true, "gpustack_port": 8081}',), " -e '{\"gpustack_port\": 8081}'"),
+        (("{gpustack_reset_confirm: true}", "@vars.yml"), " -e @vars.yml"),
+    ],
+)
+def test_command_of_another_playbook_repeats_nothing_that_was_said_to_the_reset(monkeypatch, given, left):
+    monkeypatch.setattr(command_line.context, "CLIARGS", {"extra_vars": given})
+    line = command_line.playbook("firewall", [], extra={"firewalld_configure_state": "absent"})
+    assert line == f"ansible-playbook ascend.gpustack.firewall{left} -e firewalld_configure_state=absent"
+
+
 def workload(name: str, ours: bool) -> dict:
     return {"name": name, "containers": [f"{name}-pause", f"{name}-run-0"], "running": True, "ours": ours, "npus": [0]}
 
