@@ -88,7 +88,7 @@ def test_many_hosts_are_counted_where_all_have_it_and_named_where_not():
 
 
 def test_data_that_is_to_stay_is_named_with_the_command_that_removes_it():
-    data = {"removed": ["/srv/data"], "kept": [], "item": {"path": "/srv/my data", "what": "the data", "goes": False}}
+    data = {"removed": ["/srv/my data"], "kept": [], "item": {"path": "/srv/my data", "what": "the data", "goes": False}}
     none = {"removed": [], "kept": [], "item": {"path": "/srv/none", "what": "copies of older data", "goes": False}}
     found = of_host([CONFIG, data, none], {"reset_data": False})
     assert found["goes"] == ["the container gpustack (running)", "/etc/gpustack"] and not found["volume"]
@@ -96,6 +96,41 @@ def test_data_that_is_to_stay_is_named_with_the_command_that_removes_it():
         ["the data /srv/my data", "rm -rf -- '/srv/my data'"],
         ["the volume gpustack-data", "docker volume rm gpustack-data"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("removed", "kept", "told"),
+    [
+        # Nobody's directory but GPUStack's
+        (["/m/cache/huggingface", "/m/cache"], [], ["the models, /m/cache", "rm -rf -- /m/cache"]),
+        # An operator's model beside those that GPUStack downloaded
+        (
+            ["/m/cache/huggingface", "/m/cache/model_scope"],
+            [{"path": "/m/cache/mine", "why": "is not GPUStack's own", "command": "rm -rf -- /m/cache/mine"}],
+            ["the models, /m/cache", "rm -rf -- /m/cache/huggingface /m/cache/model_scope"],
+        ),
+        # On an external store, where GPUStack made it itself
+        (
+            [],
+            [{"path": "/m/cache", "why": "was not made by this collection", "command": "rm -rf -- /m/cache/huggingface"}],
+            ["the models, /m/cache", "rm -rf -- /m/cache/huggingface"],
+        ),
+        (
+            [],
+            [{"path": "/m/cache", "why": "is the model store /m/cache, or holds it", "command": ""}],
+            ["the models, /m/cache, which is the model store /m/cache, or holds it", ""],
+        ),
+        # Copies of older data
+        (
+            [],
+            [{"path": "/m/cache/0.7.0", "why": "is not GPUStack's own", "command": "rm -rf -- /m/cache/0.7.0"}],
+            ["the models, /m/cache", "rm -rf -- /m/cache"],
+        ),
+    ],
+)
+def test_command_that_removes_what_stays_takes_nothing_else_with_it(removed, kept, told):
+    result = {"removed": removed, "kept": kept, "item": {"path": "/m/cache", "what": "the models,", "goes": False}}
+    assert of_host([CONFIG, result], {"reset_data": False})["stays"][0] == told
 
 
 def test_volume_without_the_label_stays():
