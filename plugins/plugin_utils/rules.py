@@ -68,19 +68,17 @@ def judge(value: Any, rule: Mapping, where: str = "", secret: bool = False) -> I
 
 
 def found(value: Any, secret: bool) -> str:
-    """A value as a sentence has it: what YAML made of it where that is not what was written, and no secret."""
-    named = {type(None): "nothing (null)", bool: "a boolean", int: "a number", float: "a number"}
-    kind = next((text for cls, text in named.items() if isinstance(value, cls)), "")
+    """A value as a sentence has it: what YAML made of it where that is not what was written, and no secret, which no boolean is."""
     if value is None:
-        return kind
-    if isinstance(value, datetime.date):
-        kind = "a date"
+        return "nothing (null)"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, str):
         return "a text that is not shown" if secret and value else texts.quoted(value)
     if isinstance(value, (Mapping, list, tuple)):
         return "a mapping" if isinstance(value, Mapping) else "a list"
-    shown = str(value).lower() if isinstance(value, bool) else str(value)
-    return f"{kind} that is not shown" if secret else shown
+    kind = "a date" if isinstance(value, datetime.date) else "a number"
+    return f"{kind} that is not shown" if secret else str(value)
 
 
 def _list(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[Wrong]:
@@ -133,7 +131,7 @@ def _settings(value: Any, rule: Mapping, where: str) -> Iterator[Wrong]:
     """GPUStack's own settings."""
     refused = settings.refused(value, rule) if isinstance(value, Mapping) else {}
     for key, (expected, remedy) in refused.items():
-        yield Wrong(f"{where}.{key}", found(value[key], True), expected, remedy)
+        yield Wrong(f"{where}.{key}", found(value[key], _hides(str(key), value[key], rule)), expected, remedy)
     rest = {key: item for key, item in value.items() if key not in refused} if refused else value
     yield from _dict(rest, {"keys": settings.keys(rule.get("version"))}, where, True)
 
@@ -142,7 +140,7 @@ def _variables(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[
     """Variables of the environment, of which some are GPUStack's settings."""
     yield from _dict(value, rule, where, secret)
     for name, (expected, remedy) in (settings.refused_variables(value, rule) if isinstance(value, Mapping) else {}).items():
-        yield Wrong(f"{where}.{name}", found(value[name], True), expected, remedy)
+        yield Wrong(f"{where}.{name}", found(value[name], _hides(str(name), value[name], rule)), expected, remedy)
 
 
 # Kinds that a pattern does not tell; each gives (what is expected, the remedy) of a wrong value, else None.
