@@ -4,8 +4,8 @@
 
 A rule is a dict: `is` (the kind), and what the kind takes: `empty` and `null` (allowed as well), `secret` (never shown), `from` and `to` of
 a number, `choices`, `of` (the rule of each item), `names` (the kind of text of a dict's keys), `keys` and `needs` of a dict with known
-keys, of a path `root` (may be /), `written` (no directory of the system's) and `taken` (nor one of these), and of GPUStack's settings
-`version`, GPUStack's, and `node`, server or worker.
+keys, and `own` of one for further keys the variables that say it, of a path `root` (may be /), `written` (no directory of the system's) and
+`taken` (nor one of these), and of GPUStack's settings `version`, GPUStack's, and `node`, server or worker.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _dict(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[Wrong
         return
     for key, item in value.items():
         if known is not None and key not in known:
-            yield _unknown(f"{where}.{key}", found(item, secret), str(key), known)
+            yield _unknown(f"{where}.{key}", found(item, secret), str(key), rule)
             continue
         fits, expected = texts.KINDS[rule.get("names", "word")]
         if known is None and not (isinstance(key, str) and fits(key)):
@@ -120,8 +120,12 @@ def _hides(key: str, item: Any, rule: Mapping) -> bool:
     return secret or isinstance(item, (Mapping, list)) or (isinstance(item, str) and "@" in item)
 
 
-def _unknown(where: str, shown: str, key: str, known: Iterable[str]) -> Wrong:
-    near = difflib.get_close_matches(key, known, 1, 0.5)
+def _unknown(where: str, shown: str, key: str, rule: Mapping) -> Wrong:
+    known: Iterable[str] = rule["keys"]
+    own = (rule.get("own") or {}).get(key)
+    if own:
+        return Wrong(where, shown, f"{own} to say it", f"Set {own}, and remove this.")
+    near = difflib.get_close_matches(key, known, 1, 0.6) or [name for name in known if key in name.split("_")]
     if near:
         return Wrong(where, shown, "a name that there is", f"Did you mean {near[0]}?")
     return Wrong(where, shown, f"one of the names {', '.join(sorted(known))}", "Remove it.")

@@ -164,6 +164,8 @@ def test_what_is_let_pass_is_taken_by_ansible_and_what_can_not_be_is_refused(nam
         ("gpustack_worker_config", {"debug": None}, ".debug nothing (null); expected true or false"),
         ("gpustack_server_config", {"database_url": 5}, ".database_url a number that is not shown"),
         ("gpustack_container_options", {"shm": "1g"}, ".shm \"1g\"; expected a name that there is. Did you mean shm_size?"),
+        ("gpustack_container_options", {"name": "mine"}, "expected gpustack_container_name to say it. Set gpustack_container_name, and remove"),
+        ("gpustack_container_options", {"init": True}, ".init true; expected one of the names capabilities, cpuset_cpus,"),
         ("gpustack_container_options", {"memory": 64}, ".memory 64; expected a size, such as 16g, as a text. Put it in quotes."),
         ("gpustack_container_options", {"ulimits": "nofile:1:1"}, ".ulimits \"nofile:1:1\"; expected a list"),
         ("gpustack_container_options", {"ulimits": ["nofile"]}, ".ulimits[1] \"nofile\"; expected a limit"),
