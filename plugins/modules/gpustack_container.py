@@ -10,7 +10,8 @@ version_added: 0.2.0
 description:
   - Has M(community.docker.docker_container) make, start or restart the container, waits for its health, and shows every now and then
     how it stands.
-  - Ends at once when the container is healthy, has ended for good, or has ended several times, and says why.
+  - Ends at once when the container is healthy, has ended for good, has ended several times, or says in its log what its next start can't
+    change, and says why.
 author:
   - ascend.gpustack contributors (@ascend-gpustack)
 extends_documentation_fragment:
@@ -122,15 +123,6 @@ ENGINE_LIMIT = 30.0
 TAIL = 20
 
 
-def look(runner: Runner, name: str) -> dict[str, Any] | None:
-    """Docker's description of the container, None without one; DockerError where Docker does not answer."""
-    argv = ["docker", "container", "inspect", name]
-    result = runner(argv, COMMAND_LIMIT)
-    if "no such container" in result.stderr.lower():
-        return None
-    return docker_cli.ask(lambda _argv, _timeout: result, argv, COMMAND_LIMIT)[0]
-
-
 def verdict(container: dict[str, Any] | None, restarts: int) -> tuple[str, str]:
     """(healthy, finished or going, how it stands)"""
     if container is None:
@@ -141,7 +133,7 @@ def verdict(container: dict[str, Any] | None, restarts: int) -> tuple[str, str]:
     told = f"{status}{', ' + health if health else ''}{f', ended {ended} times' if ended > 0 else ''}"
     if status == "running" and health in (None, "healthy"):
         return "healthy", told
-    if status in ("exited", "dead", "created", "paused", "removing") or ended >= ENDS:
+    if docker_cli.stands_still(container) or ended >= ENDS:
         return "finished", told
     return "going", told
 
@@ -153,7 +145,7 @@ def is_stopped(container: dict[str, Any]) -> bool:
 
 
 def why(runner: Runner, name: str, container: dict[str, Any] | None, known: dict[str, Any]) -> dict[str, Any]:
-    """Why it is not healthy, or, healthy as it is, its worker not ready."""
+    """Why it is not healthy, or, healthy as it is, its worker not ready; finished with a cause that lasts."""
     since = known.get("since", "")
     if container is None:
         return {"kind": "gone", "detail": "there is no such container any more", "log": ""}
@@ -177,7 +169,8 @@ def why(runner: Runner, name: str, container: dict[str, Any] | None, known: dict
         codes = [-1 if state.get("OOMKilled") else int(state.get("ExitCode") or 0)]
     cause = gpustack_causes.find(text, codes, bool(state.get("Running")))
     detail = f"{cause.detail}; its last words: {gpustack_causes.last_line(text) or 'none'}" if cause.kind == "ended" else cause.detail
-    return {"kind": cause.kind, "detail": redact.text(state.get("Error") or detail, given), "log": "\n".join(text.splitlines()[-TAIL:])}
+    told = {"kind": cause.kind, "detail": redact.text(state.get("Error") or detail, given), "log": "\n".join(text.splitlines()[-TAIL:])}
+    return {**told, "finished": True} if cause.lasting else told
 
 
 def gather(parameters: dict[str, Any], runner: Runner, clock: Callable[[], float], sleep: Callable[[float], None]) -> dict[str, Any]:
@@ -186,7 +179,7 @@ def gather(parameters: dict[str, Any], runner: Runner, clock: Callable[[], float
     while True:
         asked = clock()
         try:
-            container = look(runner, name)
+            container = docker_cli.read_container(runner, name, COMMAND_LIMIT)
             silent = None
         except docker_cli.DockerError as error:
             silent = silent if silent is not None else clock()
@@ -201,8 +194,9 @@ def gather(parameters: dict[str, Any], runner: Runner, clock: Callable[[], float
         answer = {"healthy": stand == "healthy", "finished": stand != "going", "progress": told, "known": known}
         if stand == "healthy" and not parameters["explain"]:
             return answer
+        answer.update(why(runner, name, container, known))
         if answer["finished"] or clock() - began >= parameters["wait"]:
-            return {**answer, **why(runner, name, container, known)}
+            return answer
         sleep(min(max(POLL, REST * (clock() - asked)), LONGEST))
 
 

@@ -307,18 +307,6 @@ def engine_defaults(info: dict[str, Any], settings: dict[str, Any]) -> docker_ru
     )
 
 
-def read_container(runner: Runner, name: str, timeout: float) -> dict[str, Any] | None:
-    """The container's description; None when there is none, or the collection made it. Raises DockerError."""
-    argv = ["docker", "container", "inspect", name]
-    result = runner(argv, timeout)
-    if "no such container" in result.stderr.lower():
-        return None
-    found = docker_cli.ask(lambda _argv, _timeout: result, argv, timeout)
-    if not found:
-        raise docker_cli.DockerError(docker_cli.why(argv, result, timeout))
-    return found[0]
-
-
 def examine(
     container: dict[str, Any], desired: old_container.Desired, runner: Runner, timeout: float, version_timeout: float
 ) -> dict[str, Any]:
@@ -345,7 +333,7 @@ def main() -> None:
     # For the record of its arguments
     module.no_log_values.update(redact.secrets_of([], desired.env))
     try:
-        container = read_container(runner, parameters["container"], parameters["timeout"])
+        container = docker_cli.read_container(runner, parameters["container"], parameters["timeout"])
         result = {**NOTHING, "exists": container is not None}
         if container is not None and not docker_cli.is_managed(container):
             module.no_log_values.update(takeover.secrets_of(container))

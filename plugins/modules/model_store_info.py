@@ -20,8 +20,11 @@ options:
     description: Where the store is mounted on the host.
     type: path
     required: true
+  container:
+    description: The container that works with the store, to see whether it runs. It is not looked for while the store does not answer.
+    type: str
   timeout:
-    description: Seconds that the store may take to answer.
+    description: Seconds that the store, and then Docker, may take to answer.
     type: int
     default: 20
 """
@@ -86,19 +89,60 @@ store:
     fs_id:
       description: The file system's id, of NFS the server's; null where it has none.
       type: str
+container:
+  description: The container O(container); null where none was looked for.
+  returned: success
+  type: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+    status:
+      description: Docker's word, such as V(running), V(exited) or V(paused), and V(missing) without one; null where Docker gives no answer.
+      type: str
+    stands_still:
+      description: Whether it does not run until someone starts it.
+      type: bool
+    error:
+      description: Why Docker gives no answer.
+      type: str
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import store
-from ansible_collections.ascend.gpustack.plugins.module_utils.runner import run
+from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
+
+
+def container(runner: Runner, name: str, timeout: float) -> dict[str, Any]:
+    unknown: dict[str, Any] = {"name": name, "status": None, "stands_still": False, "error": None}
+    try:
+        found = docker_cli.read_container(runner, name, timeout)
+    except docker_cli.DockerError as error:
+        return {**unknown, "error": str(error)}
+    if found is None:
+        return {**unknown, "status": "missing", "stands_still": True}
+    return {**unknown, "status": docker_cli.summary(found)["status"], "stands_still": docker_cli.stands_still(found)}
+
+
+def gather(parameters: dict[str, Any], runner: Runner, proc: str) -> dict[str, Any]:
+    name, timeout = parameters["container"], parameters["timeout"]
+    seen = store.read(runner, parameters["path"], proc, timeout)
+    return {"store": seen, "container": container(runner, name, timeout) if name and seen["answers"] else None}
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"path": {"type": "path", "required": True}, "timeout": {"type": "int", "default": 20}},
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "container": {"type": "str"},
+            "timeout": {"type": "int", "default": 20},
+        },
         supports_check_mode=True,
     )
-    module.exit_json(changed=False, store=store.read(run, module.params["path"], "/proc", module.params["timeout"]))
+    module.exit_json(changed=False, **gather(module.params, run, "/proc"))
 
 
 if __name__ == "__main__":

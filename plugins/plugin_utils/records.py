@@ -48,11 +48,12 @@ def _is_own(record: dict, data: dict, here: bool) -> bool:
     return data["worker_name"] == record["name"] and (here or record["state"] != "ready")
 
 
-def stale_refusal(record: dict, answers: bool, replace: bool, host: str) -> str:
-    """Why a host does not get the record of a worker of its name; empty where it may. Only one that is not ready, and whose address is
-    the host's or does not answer, can be what is left of it."""
+def stale_refusal(record: dict, answers: bool, replace: bool, adopts: bool) -> str:
+    """Why a host does not get the record of a worker of its name, without the host; empty where it may. Only one that is not ready, and
+    whose address is the host's or does not answer, can be what is left of it. adopts: whether the host's worker is given the record
+    itself, models that name it included, where otherwise the record is removed and a new one made."""
     text = (
-        f"{host}: GPUStack already has a worker {record['name']} (id {record['id']}, {record['ip']}, {record['state']}), registered from "
+        f"GPUStack already has a worker {record['name']} (id {record['id']}, {record['ip']}, {record['state']}), registered from "
         "another data directory; expected a free name."
     )
     other = "give this host another gpustack_worker_name"
@@ -61,7 +62,8 @@ def stale_refusal(record: dict, answers: bool, replace: bool, host: str) -> str:
         why = "It is ready" if ready else f"{record['ip']} answers"
         return f"{text} {why}, so that it is another host's, or was until now: {other}, or remove the worker on GPUStack's page."
     if not replace:
-        return f"{text} If it is what is left of this host, set gpustack_worker_replace_stale: true to remove it; else {other}."
+        taken = "take its record over" if adopts else "remove it"
+        return f"{text} If it is what is left of this host, set gpustack_worker_replace_stale: true to {taken}; else {other}."
     return f"{text} GPUStack has not noticed yet that it is gone: run this again in three minutes." if ready else ""
 
 

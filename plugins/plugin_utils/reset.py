@@ -53,14 +53,24 @@ def host_reset(host: dict, directories: list[dict], settings: dict) -> dict:
             goes += result["removed"]
             stays += [(f"{kept['path']}, which {kept['why']}", kept["command"]) for kept in result["kept"]]
         elif result["removed"] or result["kept"]:
-            path = result["item"]["path"]
-            stays.append((f"{result['item']['what']} {path}", f"rm -rf -- {shlex.quote(path)}"))
+            stays.append(_left(result))
     volume = volume_goes(host, settings)
     if volume:
         goes.append(f"the volume {host['data']['name']}")
     stays += _volume_stays(host, settings) + _images(host) + _firewall(host, settings) + _store(host, settings)
     models = [name for each in gone for name in each["containers"]]
     return {"goes": goes, "stays": [list(thing) for thing in stays], "volume": volume, "models": models, "refusal": ""}
+
+
+def _left(result: dict) -> Thing:
+    """A directory that is not to go, and the command that takes of it what is GPUStack's, none where that can't be told apart."""
+    path, removed, kept = result["item"]["path"], result["removed"], result["kept"]
+    what = f"{result['item']['what']} {path}"
+    if path in removed or (not removed and kept[0]["path"] != path):
+        return what, f"rm -rf -- {shlex.quote(path)}"
+    if removed:
+        return what, f"rm -rf -- {shlex.join(removed)}"
+    return (what, kept[0]["command"]) if kept[0]["command"] else (f"{what.rstrip(',')}, which {kept[0]['why']}", "")
 
 
 def _models(workloads: list[dict], instances: list[str]) -> tuple[list[dict], list[dict]]:

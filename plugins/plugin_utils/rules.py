@@ -4,8 +4,8 @@
 
 A rule is a dict: `is` (the kind), and what the kind takes: `empty` and `null` (allowed as well), `secret` (never shown), `from` and `to` of
 a number, `choices`, `of` (the rule of each item), `names` (the kind of text of a dict's keys), `keys` and `needs` of a dict with known
-keys, of a path `root` (may be /), `written` (no directory of the system's) and `taken` (nor one of these), and of GPUStack's settings
-`version`, GPUStack's, and `node`, server or worker.
+keys, and `own` of one for further keys the variables that say it, of a path `root` (may be /), `written` (no directory of the system's) and
+`taken` (nor one of these), and of GPUStack's settings `version`, GPUStack's, and `node`, server or worker.
 """
 
 from __future__ import annotations
@@ -68,19 +68,17 @@ def judge(value: Any, rule: Mapping, where: str = "", secret: bool = False) -> I
 
 
 def found(value: Any, secret: bool) -> str:
-    """A value as a sentence has it: what YAML made of it where that is not what was written, and no secret."""
-    named = {type(None): "nothing (null)", bool: "a boolean", int: "a number", float: "a number"}
-    kind = next((text for cls, text in named.items() if isinstance(value, cls)), "")
+    """A value as a sentence has it: what YAML made of it where that is not what was written, and no secret, which no boolean is."""
     if value is None:
-        return kind
-    if isinstance(value, datetime.date):
-        kind = "a date"
+        return "nothing (null)"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, str):
         return "a text that is not shown" if secret and value else texts.quoted(value)
     if isinstance(value, (Mapping, list, tuple)):
         return "a mapping" if isinstance(value, Mapping) else "a list"
-    shown = str(value).lower() if isinstance(value, bool) else str(value)
-    return f"{kind} that is not shown" if secret else shown
+    kind = "a date" if isinstance(value, datetime.date) else "a number"
+    return f"{kind} that is not shown" if secret else str(value)
 
 
 def _list(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[Wrong]:
@@ -102,7 +100,7 @@ def _dict(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[Wrong
         return
     for key, item in value.items():
         if known is not None and key not in known:
-            yield _unknown(f"{where}.{key}", found(item, secret), str(key), known)
+            yield _unknown(f"{where}.{key}", found(item, secret), str(key), rule)
             continue
         fits, expected = texts.KINDS[rule.get("names", "word")]
         if known is None and not (isinstance(key, str) and fits(key)):
@@ -122,8 +120,12 @@ def _hides(key: str, item: Any, rule: Mapping) -> bool:
     return secret or isinstance(item, (Mapping, list)) or (isinstance(item, str) and "@" in item)
 
 
-def _unknown(where: str, shown: str, key: str, known: Iterable[str]) -> Wrong:
-    near = difflib.get_close_matches(key, known, 1, 0.5)
+def _unknown(where: str, shown: str, key: str, rule: Mapping) -> Wrong:
+    known: Iterable[str] = rule["keys"]
+    own = (rule.get("own") or {}).get(key)
+    if own:
+        return Wrong(where, shown, f"{own} to say it", f"Set {own}, and remove this.")
+    near = difflib.get_close_matches(key, known, 1, 0.6) or [name for name in known if key in name.split("_")]
     if near:
         return Wrong(where, shown, "a name that there is", f"Did you mean {near[0]}?")
     return Wrong(where, shown, f"one of the names {', '.join(sorted(known))}", "Remove it.")
@@ -133,7 +135,7 @@ def _settings(value: Any, rule: Mapping, where: str) -> Iterator[Wrong]:
     """GPUStack's own settings."""
     refused = settings.refused(value, rule) if isinstance(value, Mapping) else {}
     for key, (expected, remedy) in refused.items():
-        yield Wrong(f"{where}.{key}", found(value[key], True), expected, remedy)
+        yield Wrong(f"{where}.{key}", found(value[key], _hides(str(key), value[key], rule)), expected, remedy)
     rest = {key: item for key, item in value.items() if key not in refused} if refused else value
     yield from _dict(rest, {"keys": settings.keys(rule.get("version"))}, where, True)
 
@@ -142,7 +144,7 @@ def _variables(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[
     """Variables of the environment, of which some are GPUStack's settings."""
     yield from _dict(value, rule, where, secret)
     for name, (expected, remedy) in (settings.refused_variables(value, rule) if isinstance(value, Mapping) else {}).items():
-        yield Wrong(f"{where}.{name}", found(value[name], True), expected, remedy)
+        yield Wrong(f"{where}.{name}", found(value[name], _hides(str(name), value[name], rule)), expected, remedy)
 
 
 # Kinds that a pattern does not tell; each gives (what is expected, the remedy) of a wrong value, else None.

@@ -82,7 +82,7 @@ def _idle(key: str, rule: Mapping, named: Callable[[str], str]) -> Refusal:
 
 def setting_problems(node: dict) -> list[str]:
     """What the variables say and a node's container can't run with, as sentences. node: `version`, `role` (server or worker), `works`,
-    `settings`, `cache_dir`, `models_dir`, `volumes` and `options`."""
+    `settings`, `cache_dir`, `models_dir`, `volumes`, `options`, and `runtimes`, those that Docker has there; none where that is unknown."""
     generation = generations.assumed(node["version"])
     variable = f"gpustack_{node['role']}_config"
     idle = refused(node["settings"], {"version": node["version"], "node": node["role"]})
@@ -92,7 +92,8 @@ def setting_problems(node: dict) -> list[str]:
         for key, (expected, remedy) in idle.items()
         if key not in OWN and key not in generation.command_line.own
     ]
-    return found + _listening(node, variable, idle) + (_mirrored(node, generation) if node["works"] else [])
+    found += _listening(node, variable, idle) + _runtime(str(node["options"].get("runtime") or ""), node["runtimes"])
+    return found + (_mirrored(node, generation) if node["works"] else [])
 
 
 def _listening(node: dict, variable: str, idle: Mapping) -> list[str]:
@@ -102,6 +103,16 @@ def _listening(node: dict, variable: str, idle: Mapping) -> list[str]:
     return [
         f"{variable} has host: {host}, and GPUStack then listens at that address alone; expected 0.0.0.0, since its own worker and its "
         "health check ask 127.0.0.1. Remove host; who may reach the port is the firewall's to say."
+    ]
+
+
+def _runtime(wanted: str, runtimes: list[str]) -> list[str]:
+    """Docker itself refuses it only when it makes the container. Shims of containerd's that are called so it takes unregistered."""
+    if not wanted or not runtimes or wanted in runtimes or wanted.startswith("io.containerd."):
+        return []
+    return [
+        f"gpustack_container_options has runtime: {wanted}, and Docker there has {', '.join(runtimes)}; expected one of these. Remove it, "
+        "since GPUStack needs none, or have Docker know it, as the installer of Ascend Docker Runtime does for ascend."
     ]
 
 

@@ -28,6 +28,8 @@ class Seen:
     unfit: list[str] = field(default_factory=list)
     # Its NPUs that are listed and not used, such as `NPU 5 Alarm`; None where nobody looked
     unwell: list[str] | None = None
+    # Docker's word for a container that does not run and that nobody starts; empty for others
+    still: str = ""
     # Why its worker is not ready, as its container tells; empty where that is not known
     cause: str = ""
     findings: list[Finding] = field(default_factory=list)
@@ -47,6 +49,9 @@ def seen(host: str, hostvars: Any, live: list[str]) -> Seen:
         found.findings.append(problem)
     elif host not in live:
         found.away = FAILED_BEFORE
+    container = answers[1].get("container") or {}
+    found.still = str(container["status"]) if container.get("stands_still") else ""
+    found.findings += _container(container)
     store = answers[1].get("store") or {}
     if store and store.get("answers") is False:
         found.findings.append(Finding("store", "fail", dead_store(store["path"], store["source"], store["error"]), DEAD_STORE_REMEDY))
@@ -54,11 +59,25 @@ def seen(host: str, hostvars: Any, live: list[str]) -> Seen:
     return found
 
 
+def _container(seen: dict) -> list[Finding]:
+    """Of a host's own container, which GPUStack's word on its worker lags behind by half a minute and more."""
+    name = seen.get("name")
+    if seen.get("error"):
+        text = f"Docker does not tell whether the container {name} runs ({seen['error']}); expected it to run"
+        return [Finding("container", "fail", text, "See there: systemctl status docker")]
+    if not seen.get("stands_still"):
+        return []
+    if seen["status"] == "missing":
+        return [Finding("container", "fail", f"there is no container {name}; expected one that runs", "Make it with the playbook site.")]
+    command = f"docker {'unpause' if seen['status'] == 'paused' else 'start'} {name}"
+    return [Finding("container", "fail", f"the container {name} is {seen['status']}; expected it to run", f"Start it there:\n  {command}")]
+
+
 def expected_npus(host: str, hostvars: Any, live: list[str]) -> int | None:
     """How many NPUs a worker must have in GPUStack: as many as were found, else as many as it should have. None, where GPUStack can't have
-    it right: of a host that is away nothing is known, and one that is unfit itself is told as such."""
+    it right: of a host that is away nothing is known, and one that is unfit itself or whose container stands still is told as such."""
     known = seen(host, hostvars, live)
-    if known.away or known.unfit:
+    if known.away or known.unfit or known.still:
         return None
     npus = setting(hostvars, host, "ascend_driver_check_npus", NO_HOST) or NO_HOST
     return int(npus.get("count", setting(hostvars, host, "ascend_driver_check_expected_npus", 8)))
@@ -70,8 +89,9 @@ def findings(info: dict, hosts: dict[str, Seen], workers: dict[str, Seen], serve
     blamed = server if server in hosts else next(iter(hosts))
     if "workers" in info:
         records = {worker["name"]: worker for worker in info["workers"]}
-        found += [(host, item) for host, known in workers.items() if known.unfit for item in _unready(known, records.get(known.name))]
-    elif not hosts[blamed].away:
+        unfit = {host: known for host, known in workers.items() if known.unfit and not known.still}
+        found += [(host, item) for host, known in unfit.items() for item in _unready(known, records.get(known.name))]
+    elif not hosts[blamed].away and not (blamed == server and hosts[blamed].still):
         text = f"GPUStack could not be asked for its workers: {info.get('msg') or 'no answer'}"
         found.append((blamed, Finding("server", "fail", text.rstrip("."))))
     for problem in info.get("problems") or []:
@@ -129,13 +149,14 @@ def worker_rows(workers: list[dict], hosts: dict[str, Seen], version: str) -> li
         notes = [text.split(" (")[0] for text in known.unwell or []]
         notes += [f"runs {worker['worker_version']}"] if worker.get("worker_version") not in (None, version) else []
         note = known.away or ", ".join(notes)
-        rows.append((worker["name"], worker["ip"], "away" if known.away else _state(worker), *numbers, note))
+        rows.append((worker["name"], worker["ip"], "away" if known.away else known.still or _state(worker), *numbers, note))
     rows = [("WORKER", "ADDRESS", "STATE", "NPUS", "UNWELL", "NPU MEMORY", "NOTE"), *sorted(rows)]
     return rows if any(row[-1] for row in rows[1:]) else [row[:-1] for row in rows]
 
 
 def sum_line(info: dict, workers: dict[str, Seen], url: str) -> str:
-    there = present(info, workers)
-    ready, npus = sum(_state(worker) == "ready" for worker in there), sum(worker["npu_count"] for worker in there)
+    there, still = present(info, workers), {known.name for known in workers.values() if known.still}
+    ready = sum(_state(worker) == "ready" and worker["name"] not in still for worker in there)
+    npus = sum(worker["npu_count"] for worker in there)
     total = len({worker["name"] for worker in info["workers"]} | {known.name for known in workers.values() if known.away})
     return f"{ready} of {total} workers ready, {npus} NPUs, GPUStack {info['version']} at {url}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import report
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import controller, report
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.controller import ansible_problems
+from shared import ROOT
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,11 @@ def test_older_ansible_is_all_that_is_said(monkeypatch):
     found = report.value_problems(["atlas1", "atlas2"], {"atlas1": wrong, "atlas2": wrong}, {}, "roles")
     assert found["report"][1:] == [
         "FAIL [ansible] atlas1, atlas2: ansible-core is 2.14.18 on the machine that runs Ansible; expected 2.15 or newer. Take one with "
-        "pip install in an environment of its own, or an execution environment; the README says how."
+        "pip install in an environment of its own, or an execution environment; docs/en/requirements.md of the collection says how."
     ]
     assert list(found["told"]) == ["atlas1", "atlas2"]
+
+
+def test_the_page_that_it_names_says_how():
+    page = ROOT / controller.PAGE
+    assert "\n## The machine that runs Ansible\n" in page.read_text() and "pip install ansible-core" in page.read_text()

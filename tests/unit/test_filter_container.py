@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 from ansible_collections.ascend.gpustack.plugins.filter import container
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import _trusted
+from test_node_spec import STORE, variables_of
 
 NODE = {
     "host": "atlas1",
@@ -99,6 +103,7 @@ def test_log_of_a_failed_start_is_shown_without_secrets():
 
 def unfit(version="0.7.1", role="server", works=True, **given) -> list[str]:
     node = {"settings": {}, "cache_dir": "/data/models/gpustack-cache", "models_dir": "/data/models", "volumes": [], "options": {}}
+    node["runtimes"] = ["io.containerd.runc.v2", "runc"]
     return container.setting_problems({**node, "version": version, "role": role, "works": works, **given})
 
 
@@ -134,6 +139,25 @@ def test_a_worker_that_may_not_be_privileged_is_refused_where_it_has_to_be():
         "expected it to be so too. Remove it."
     ]
     assert unfit("2.3.0", options={"privileged": True}) == unfit(options={"privileged": False}) == []
+
+
+def test_a_runtime_that_docker_does_not_have_is_refused_before_the_container_is_made():
+    assert unfit("2.3.0", options={"runtime": "ascend"}) == [
+        "gpustack_container_options has runtime: ascend, and Docker there has io.containerd.runc.v2, runc; expected one of these. "
+        "Remove it, since GPUStack needs none, or have Docker know it, as the installer of Ascend Docker Runtime does for ascend."
+    ]
+    assert unfit("2.3.0", role="server", works=False, options={"runtime": "ascend"}) != []
+    assert unfit(options={"runtime": "runc"}) == unfit(options={"runtime": "ascend"}, runtimes=["ascend", "runc"]) == []
+    # Not known, or one that Docker takes as it is called
+    assert unfit(options={"runtime": "ascend"}, runtimes=[]) == unfit(options={"runtime": "io.containerd.kata.v2"}) == []
+
+
+@pytest.mark.parametrize(("runtimes", "count"), [(["ascend", "runc"], 0), (["runc"], 1)])
+def test_a_runtime_is_looked_for_among_those_that_preflight_has_read(runtimes, count):
+    variables = variables_of("worker", "worker", "1.45", STORE, {"gpustack_container_options": {"runtime": "ascend"}})
+    variables["ascend_driver_check_host"] = {**variables.pop("__gpustack_host"), "docker": {"runtimes": runtimes}}
+    found = Templar(loader=DataLoader(), variables=variables).template(_trusted("{{ _gpustack_setting_problems }}"))
+    assert len(found) == count
 
 
 def test_token_that_a_cluster_does_not_take_is_refused_with_what_to_do_now():

@@ -362,6 +362,53 @@ def test_worker_that_is_unfit_is_still_held_against_gpustack():
     assert verified([], unfit)["told"] == {"atlas1": "Told above: npus, worker"}
 
 
+def still(status: str | None, error: str | None = None) -> dict:
+    seen = {"name": "gpustack", "status": status, "stands_still": status not in ("running", "restarting", None), "error": error}
+    return {"ascend_driver_check_npus": WELL, "gpustack_store_seen": {"store": {"answers": True}, "container": seen}}
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        (still("exited"), ["FAIL [container] atlas2: the container gpustack is exited; expected it to run. Start it there:", "start"]),
+        (still("paused"), ["FAIL [container] atlas2: the container gpustack is paused; expected it to run. Start it there:", "unpause"]),
+        (
+            still("missing"),
+            ["FAIL [container] atlas2: there is no container gpustack; expected one that runs. Make it with the playbook site."],
+        ),
+    ],
+)
+def test_worker_whose_container_stands_still_is_not_taken_for_ready_whatever_gpustack_says(seen, told):
+    hostvars = {"atlas1": still("running"), "atlas2": seen}
+    found = verified([worker("atlas1"), worker("atlas2")], hostvars)
+    status = seen["gpustack_store_seen"]["container"]["status"]
+    rows = [line.split() for line in found["lines"]]
+    assert [row[2] for row in rows[1:3]] == ["ready", status]
+    assert rows[3][:4] == ["1", "of", "2", "workers"]
+    assert found["lines"][5:] == [*told[:1], *(f"  docker {word} gpustack" for word in told[1:])]
+    assert found["told"] == {"atlas2": "Told above: container"} and not found["stats"]["ok"]
+    assert gpustack.expected_workers(list(hostvars), hostvars, {"gpustack_worker": list(hostvars)}, list(hostvars)) == {
+        "atlas1": 8,
+        "atlas2": None,
+    }
+
+
+def test_container_that_docker_starts_again_is_left_to_what_gpustack_says_of_its_worker():
+    assert verified([worker("atlas1")], {"atlas1": still("restarting")})["stats"]["ok"]
+    silent = verified([worker("atlas1")], {"atlas1": still(None, "docker container inspect did not answer within 20 s")})
+    assert silent["stats"]["problems"] == [
+        "atlas1: Docker does not tell whether the container gpustack runs (docker container inspect did not answer within 20 s); "
+        "expected it to run"
+    ]
+
+
+def test_stopped_server_is_told_once():
+    found = verified(None, {"atlas1": still("exited"), "atlas2": still("running")})
+    assert [line for line in found["lines"] if line.startswith("FAIL")] == [
+        "FAIL [container] atlas1: the container gpustack is exited; expected it to run. Start it there:"
+    ]
+
+
 def test_check_judges_nothing():
     found = verified([worker("atlas1", "not_ready")], {"atlas1": {}}, ["worker atlas1: state is not_ready"], check=True)
     assert len(found["lines"]) == 3

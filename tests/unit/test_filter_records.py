@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import records
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import _trusted
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import kept
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.cluster import Play
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Finding
+from test_node_spec import STORE, variables_of
 
 GROUPS = {"gpustack_worker": ["atlas1", "atlas2", "atlas3"]}
 HOSTVARS = {"atlas1": {}, "atlas2": {"gpustack_worker_name": "npu-2"}, "atlas3": {}}
@@ -100,7 +107,7 @@ def test_run_that_was_ended_while_it_took_a_record_over_goes_on_and_takes_none_t
     assert stale(named, resolved="10.0.0.9", state="ready")["id"] == 4
 
 
-HELD = "atlas2: GPUStack already has a worker atlas2 (id 4, 10.0.0.2, {}), registered from another data directory; expected a free name. {}"
+HELD = "GPUStack already has a worker atlas2 (id 4, 10.0.0.2, {}), registered from another data directory; expected a free name. {}"
 OTHER = "give this host another gpustack_worker_name"
 ASK = f"If it is what is left of this host, set gpustack_worker_replace_stale: true to remove it; else {OTHER}."
 NEVER = f"{{}}, so that it is another host's, or was until now: {OTHER}, or remove the worker on GPUStack's page."
@@ -126,4 +133,50 @@ LATER = "GPUStack has not noticed yet that it is gone: run this again in three m
 )
 def test_record_of_a_worker_that_may_be_another_hosts_is_never_taken(here, state, answers, replace, told):
     record = {**KNOWN, "state": state, "here": here}
-    assert records.stale_refusal(record, answers, replace, "atlas2") == (HELD.format(state, told) if told else "")
+    assert records.stale_refusal(record, answers, replace, adopts=False) == (HELD.format(state, told) if told else "")
+
+
+def test_what_the_variable_does_to_a_record_is_said_as_this_gpustack_does_it():
+    record = {**KNOWN, "here": True}
+    told = [records.stale_refusal(record, False, False, adopts) for adopts in (False, True)]
+    assert told[0].endswith(ASK)
+    assert told[1] == told[0].replace("to remove it;", "to take its record over;")
+
+
+SERVER = {"container": {"running": True}, "data": {"worker_uuid": None, "worker_name": None}, "resolved": {"10.0.0.2": "10.0.0.2"}}
+
+
+def asked(name: str, seen: dict, **given: object):
+    variables = variables_of("server", "both", "1.45", STORE, {"gpustack_worker_name": "atlas2", **given})
+    variables["__gpustack_host"] = {**variables["__gpustack_host"], **SERVER, **seen}
+    return Templar(loader=DataLoader(), variables=variables).template(_trusted("{{ " + name + " }}"))
+
+
+@pytest.mark.parametrize(
+    ("seen", "given", "new"),
+    [
+        ({}, {}, True),
+        ({"data": {"worker_uuid": "u", "worker_name": "earlier"}}, {}, True),
+        ({"data": {"worker_uuid": "u", "worker_name": "atlas2"}}, {}, False),
+        # An older generation writes no name
+        ({"data": {"worker_uuid": "u", "worker_name": None}}, {}, False),
+        ({"container": {"running": False}}, {}, False),
+        ({"container": None}, {}, False),
+        ({}, {"groups": {"gpustack_server": ["atlas2"], "gpustack_worker": ["atlas3"]}}, False),
+    ],
+)
+def test_server_is_asked_whose_name_its_own_worker_takes_where_its_data_does_not_tell(seen, given, new):
+    assert asked("_gpustack_worker_new | bool", seen, **given) is new
+
+
+def test_name_that_another_worker_has_is_found_before_the_server_gets_a_worker_of_that_name():
+    cluster = {"workers": [{**KNOWN, "ip": "10.0.0.9"}]}
+    found = asked("_gpustack_stale", {}, __gpustack_cluster=cluster)
+    assert found == {**KNOWN, "ip": "10.0.0.9", "here": False}
+    assert asked("_gpustack_stale", {}, __gpustack_cluster={"skipped": True}) == {}
+    assert asked("_gpustack_adopts | bool", {}, gpustack_version="2.3.0") and not asked("_gpustack_adopts | bool", {})
+
+
+def test_name_that_another_worker_has_is_a_finding_of_preflight():
+    play = Play(["atlas2"], {"atlas2": {"gpustack_worker_name_problems": ["GPUStack already has it."]}}, {}, {})
+    assert kept.CHECKS.run(play) == [("atlas2", Finding("worker_name", "fail", "GPUStack already has it"))]

@@ -88,7 +88,7 @@ def test_many_hosts_are_counted_where_all_have_it_and_named_where_not():
 
 
 def test_data_that_is_to_stay_is_named_with_the_command_that_removes_it():
-    data = {"removed": ["/srv/data"], "kept": [], "item": {"path": "/srv/my data", "what": "the data", "goes": False}}
+    data = {"removed": ["/srv/my data"], "kept": [], "item": {"path": "/srv/my data", "what": "the data", "goes": False}}
     none = {"removed": [], "kept": [], "item": {"path": "/srv/none", "what": "copies of older data", "goes": False}}
     found = of_host([CONFIG, data, none], {"reset_data": False})
     assert found["goes"] == ["the container gpustack (running)", "/etc/gpustack"] and not found["volume"]
@@ -96,6 +96,41 @@ def test_data_that_is_to_stay_is_named_with_the_command_that_removes_it():
         ["the data /srv/my data", "rm -rf -- '/srv/my data'"],
         ["the volume gpustack-data", "docker volume rm gpustack-data"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("removed", "kept", "told"),
+    [
+        # Nobody's directory but GPUStack's
+        (["/m/cache/huggingface", "/m/cache"], [], ["the models, /m/cache", "rm -rf -- /m/cache"]),
+        # An operator's model beside those that GPUStack downloaded
+        (
+            ["/m/cache/huggingface", "/m/cache/model_scope"],
+            [{"path": "/m/cache/mine", "why": "is not GPUStack's own", "command": "rm -rf -- /m/cache/mine"}],
+            ["the models, /m/cache", "rm -rf -- /m/cache/huggingface /m/cache/model_scope"],
+        ),
+        # On an external store, where GPUStack made it itself
+        (
+            [],
+            [{"path": "/m/cache", "why": "was not made by this collection", "command": "rm -rf -- /m/cache/huggingface"}],
+            ["the models, /m/cache", "rm -rf -- /m/cache/huggingface"],
+        ),
+        (
+            [],
+            [{"path": "/m/cache", "why": "is the model store /m/cache, or holds it", "command": ""}],
+            ["the models, /m/cache, which is the model store /m/cache, or holds it", ""],
+        ),
+        # Copies of older data
+        (
+            [],
+            [{"path": "/m/cache/0.7.0", "why": "is not GPUStack's own", "command": "rm -rf -- /m/cache/0.7.0"}],
+            ["the models, /m/cache", "rm -rf -- /m/cache"],
+        ),
+    ],
+)
+def test_command_that_removes_what_stays_takes_nothing_else_with_it(removed, kept, told):
+    result = {"removed": removed, "kept": kept, "item": {"path": "/m/cache", "what": "the models,", "goes": False}}
+    assert of_host([CONFIG, result], {"reset_data": False})["stays"][0] == told
 
 
 def test_volume_without_the_label_stays():
@@ -165,6 +200,21 @@ def test_command_repeats_what_this_run_was_given_but_no_secret(monkeypatch):
         line
         == "ansible-playbook ascend.gpustack.reset -e gpustack_data_volume=/srv/gpdata -e '@site vars.yml' -e gpustack_reset_confirm=true"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        (("gpustack_reset_confirm=true", "gpustack_reset_data=true"), ""),
+        (("gpustack_data_volume='/srv/gp data' gpustack_reset_confirm=true",), " -e 'gpustack_data_volume='\"'\"'/srv/gp data'\"'\"''"),
+        (('{"gpustack_reset_confirm": true, "gpustack_port": 8081}',), " -e '{\"gpustack_port\": 8081}'"),
+        (("{gpustack_reset_confirm: true}", "@vars.yml"), " -e @vars.yml"),
+    ],
+)
+def test_command_of_another_playbook_repeats_nothing_that_was_said_to_the_reset(monkeypatch, given, left):
+    monkeypatch.setattr(command_line.context, "CLIARGS", {"extra_vars": given})
+    line = command_line.playbook("firewall", [], extra={"firewalld_configure_state": "absent"})
+    assert line == f"ansible-playbook ascend.gpustack.firewall{left} -e firewalld_configure_state=absent"
 
 
 def workload(name: str, ours: bool) -> dict:

@@ -143,12 +143,12 @@ def test_what_is_let_pass_is_taken_by_ansible_and_what_can_not_be_is_refused(nam
         ("gpustack_token", 12345678, "a number that is not shown; expected a token without white space, as a text. Put it in quotes."),
         ("gpustack_token", "abc def", "a text that is not shown; expected a token without white space"),
         ("gpustack_registry_password", 83, "a number that is not shown"),
-        ("gpustack_bootstrap_password", True, "a boolean that is not shown"),
+        ("gpustack_bootstrap_password", True, "true; expected one line of text, as a text. Put it in quotes."),
         ("gpustack_bootstrap_password", DATE, "a date that is not shown"),
         ("gpustack_env", "A=1", "a text that is not shown; expected a mapping of names to values"),
         ("gpustack_env", {"HF_ENDPOINT": None}, ".HF_ENDPOINT nothing (null); expected a text or a number"),
         ("gpustack_env", {"DEBUG": True}, ".DEBUG true; expected a text or a number"),
-        ("gpustack_env", {"HF_TOKEN": True}, ".HF_TOKEN a boolean that is not shown"),
+        ("gpustack_env", {"HF_TOKEN": True}, ".HF_TOKEN true; expected a text or a number, as a text. Put it in quotes."),
         ("gpustack_env", {"1A": "x"}, "expected its name to be a variable's name"),
         ("gpustack_volumes", "/a:/b", '"/a:/b"; expected a list'),
         ("gpustack_volumes", ["/a"], "[1] \"/a\"; expected source:target"),
@@ -156,7 +156,7 @@ def test_what_is_let_pass_is_taken_by_ansible_and_what_can_not_be_is_refused(nam
         ("gpustack_volumes", ["/a:/b:rx"], "expected source:target"),
         ("gpustack_volumes", ["/a:/models"], "expected another target than /models"),
         ("gpustack_server_config", None, "nothing (null); expected a mapping"),
-        ("gpustack_server_config", {"debugg": True}, ".debugg a boolean that is not shown; expected a name that there is. Did"),
+        ("gpustack_server_config", {"debugg": True}, ".debugg true; expected a name that there is. Did"),
         ("gpustack_server_config", {"port": 80}, "expected gpustack_port to say it"),
         ("gpustack_worker_config", {"worker_port": "x"}, ".worker_port \"x\"; expected a port"),
         ("gpustack_worker_config", {"service_port_range": "40063-40000"}, "expected a range of ports"),
@@ -164,6 +164,8 @@ def test_what_is_let_pass_is_taken_by_ansible_and_what_can_not_be_is_refused(nam
         ("gpustack_worker_config", {"debug": None}, ".debug nothing (null); expected true or false"),
         ("gpustack_server_config", {"database_url": 5}, ".database_url a number that is not shown"),
         ("gpustack_container_options", {"shm": "1g"}, ".shm \"1g\"; expected a name that there is. Did you mean shm_size?"),
+        ("gpustack_container_options", {"name": "mine"}, "expected gpustack_container_name to say it. Set gpustack_container_name, and remove"),
+        ("gpustack_container_options", {"init": True}, ".init true; expected one of the names capabilities, cpuset_cpus,"),
         ("gpustack_container_options", {"memory": 64}, ".memory 64; expected a size, such as 16g, as a text. Put it in quotes."),
         ("gpustack_container_options", {"ulimits": "nofile:1:1"}, ".ulimits \"nofile:1:1\"; expected a list"),
         ("gpustack_container_options", {"ulimits": ["nofile"]}, ".ulimits[1] \"nofile\"; expected a limit"),
@@ -258,6 +260,21 @@ def test_a_setting_that_does_nothing_in_this_version_is_refused_with_the_one_tha
     assert told_of_it in line
     (key,) = value
     assert line.startswith(f"FAIL [variables] atlas2: {name}.{key} is set to ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("gpustack_server_config", {"force_auth_localhost": True}, "true"),
+        ("gpustack_worker_config", {"ray_node_manager_port": 40098}, "40098"),
+        ("gpustack_server_config", {"host": "0.0.0.0"}, '"0.0.0.0"'),
+        ("gpustack_server_config", {"ollama_library_base_url": "http://user:pa55@registry"}, "a text that is not shown"),
+        ("gpustack_env", {"GPUSTACK_RAY_PORT": "8265"}, "a text that is not shown"),
+    ],
+)
+def test_a_refused_setting_is_shown_as_it_is_unless_it_may_be_a_secret(name, value, shown):
+    (line,) = told(atlas2={"gpustack_version": "2.3.0", name: value})
+    assert f"is set to {shown}; expected" in line
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,32 @@ def test_wait_goes_on_while_the_container_starts_and_shows_how_it_stands():
     assert docker.now == 10
 
 
+@pytest.mark.parametrize(
+    "log",
+    [LOGS["token"][0], LOGS["setting"][0], *(log for kind, log, _detail in LOGS_V2 if kind in ("token", "setting", "trust"))],
+)
+def test_wait_ends_with_what_the_next_start_of_the_container_cannot_change(log):
+    docker = Docker(state(), log=log)
+    found = docker.wait(300)
+    assert (found["healthy"], found["finished"], docker.looks) == (False, True, 1)
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        LOGS["server"][0],
+        LOGS["port"][0],
+        LOGS["store"][0],
+        # Of another's request
+        "INFO - 401 Invalid authentication credentials",
+        "Exception: Config error: Failed to get OpenID configuration: timed out. Please check the issuer URL",
+    ],
+)
+def test_wait_goes_on_with_what_may_pass(log):
+    docker = Docker(state(), state(), state(health="healthy"), log=log)
+    assert docker.wait(300)["healthy"]
+
+
 def test_slow_host_is_asked_less_often():
     docker = Docker(state(), takes=2)
     docker.wait(60)

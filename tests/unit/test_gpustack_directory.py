@@ -99,6 +99,17 @@ def test_unmarked_directory_stays_and_is_named_with_the_command(tmp_path):
     assert (tmp_path / "cache" / "huggingface" / "x").exists()
 
 
+def test_unmarked_cache_is_named_with_a_command_that_leaves_the_operators_own(tmp_path):
+    fill(tmp_path / "cache", "huggingface/x", "model_scope/y", "mine/z")
+    result = removed(tmp_path / "cache")
+    command = f"rm -rf -- {tmp_path}/cache/huggingface {tmp_path}/cache/model_scope"
+    assert reasons(result) == [("was not made by this collection", command)]
+    fill(tmp_path / "own", "mine/z")
+    assert reasons(removed(tmp_path / "own")) == [("was not made by this collection", "")]
+    # Copies of a node's data
+    assert reasons(removed(tmp_path / "own", kind="data"))[0][1] == f"rm -rf -- {tmp_path}/own"
+
+
 def test_link_instead_of_a_mark_is_no_mark(tmp_path):
     fill(tmp_path, "cache/huggingface/x", "mark")
     (tmp_path / "cache" / ".ascend-gpustack").symlink_to(tmp_path / "mark")

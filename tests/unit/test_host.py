@@ -18,7 +18,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.host import mounts
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import reach, store
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu import holders as npu_holders
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result, run
-from ansible_collections.ascend.gpustack.plugins.modules import gpustack_host_info
+from ansible_collections.ascend.gpustack.plugins.modules import gpustack_host_info, model_store_info
 from shared import answers
 
 OURS = "a" * 64
@@ -448,6 +448,31 @@ def told(facts):
 def test_the_store_alone_is_read_without_asking_for_anything_else(proc):
     seen = store.read(answers({"sh -c": healthy_probe()}), "/data/models", str(proc), 20)
     assert (seen["answers"], seen["id"]) == (True, "5ba7")
+
+
+@pytest.mark.parametrize(
+    ("result", "status", "still"),
+    [
+        (Result(0, json.dumps([{"Name": "/gpustack", "State": {"Status": "running", "Running": True}}])), "running", False),
+        (Result(0, json.dumps([{"Name": "/gpustack", "State": {"Status": "restarting"}}])), "restarting", False),
+        (Result(0, json.dumps([{"Name": "/gpustack", "State": {"Status": "exited"}}])), "exited", True),
+        (Result(1, "[]", "Error response from daemon: No such container: gpustack"), "missing", True),
+        (Result(1, "[]", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock."), None, False),
+    ],
+)
+def test_the_container_is_looked_at_beside_the_store_which_verify_trusts_more_than_gpustack(proc, result, status, still):
+    asked = {"path": "/data/models", "container": "gpustack", "timeout": 20}
+    answering = answers({"sh -c": healthy_probe(), "docker container inspect gpustack": result})
+    seen = model_store_info.gather(asked, answering, str(proc))["container"]
+    assert (seen["name"], seen["status"], seen["stands_still"]) == ("gpustack", status, still)
+    assert (seen["error"] is None) == (status is not None)
+
+
+def test_no_container_is_looked_for_where_none_is_asked_for_or_the_store_is_dead(proc):
+    asked = {"path": "/data/models", "container": None, "timeout": 20}
+    assert model_store_info.gather(asked, answers({"sh -c": healthy_probe()}), str(proc))["container"] is None
+    dead = answers({"sh -c": Result(-9, "", "", timed_out=True)})
+    assert model_store_info.gather({**asked, "container": "gpustack"}, dead, str(proc))["container"] is None
 
 
 def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, proc):

@@ -9,6 +9,7 @@ import tarfile
 
 import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import run as docker_run
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.cli import DockerError
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import version as versions
@@ -790,12 +791,12 @@ def test_a_missing_container_is_told_from_a_docker_that_does_not_answer():
         return lambda argv, timeout: result
 
     missing = Result(1, "[]\n", "Error response from daemon: No such container: gpustack\n")
-    assert gpustack_takeover_info.read_container(answering(missing), "gpustack", 10) is None
+    assert docker_cli.read_container(answering(missing), "gpustack", 10) is None
     dead = Result(1, "[]\n", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.\n")
     with pytest.raises(DockerError, match="Cannot connect to the Docker daemon"):
-        gpustack_takeover_info.read_container(answering(dead), "gpustack", 10)
+        docker_cli.read_container(answering(dead), "gpustack", 10)
     with pytest.raises(DockerError, match="did not answer within 10 s"):
-        gpustack_takeover_info.read_container(answering(Result(-9, "", "", timed_out=True)), "gpustack", 10)
+        docker_cli.read_container(answering(Result(-9, "", "", timed_out=True)), "gpustack", 10)
 
 
 def test_secrets_of_the_container_are_known_to_be_kept_out_of_all_output():

@@ -488,7 +488,7 @@ def test_the_role_compares_with_what_the_node_s_container_will_be():
 )
 def test_a_worker_of_another_name_reads_the_token_in_the_server_s_container(own, of_server, expected):
     hosts = {"atlas1": {**HOSTS["atlas1"], **of_server}, "atlas2": {**HOSTS["atlas2"], **own}}
-    for name in ("token", "stale"):
+    for name in ("token", "stale_judged"):
         tasks = yaml.safe_load((ROOT / f"roles/gpustack/tasks/{name}.yml").read_text())
         (asked,) = [each[key]["container"] for each in tasks for key in each if key.startswith("ascend.gpustack.gpustack_")]
         assert rendered("worker", "worker", {"hostvars": hosts, **own}, asked) == expected

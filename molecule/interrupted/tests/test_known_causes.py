@@ -25,7 +25,14 @@ def test_option_that_docker_does_not_take_is_named(server):
     assert run.rc != 0 and "gpustack_container_options" in run.text and TIME not in run.text.lower()
 
 
-@pytest.mark.parametrize("options", [{"runtime": "nosuch"}, {"log_driver": "json-file", "log_options": {"max_size": "10m"}}])
+def test_runtime_that_docker_does_not_have_is_named_before_the_container_is_touched(server):
+    before = inspect(server)
+    run = run_playbook("server", variables={"gpustack_container_options": {"runtime": "nosuch"}})
+    assert run.rc != 0 and "gpustack_container_options has runtime: nosuch, and Docker there has " in run.text
+    assert inspect(server)["State"]["StartedAt"] == before["State"]["StartedAt"]
+
+
+@pytest.mark.parametrize("options", [{"log_driver": "nosuch"}, {"log_driver": "json-file", "log_options": {"max_size": "10m"}}])
 def test_container_stays_where_docker_refuses_the_next(server, options):
     before = inspect(server)
     run = run_playbook("server", variables={"gpustack_container_options": options})

@@ -130,6 +130,11 @@ def read_containers(run: Runner, timeout: float) -> list[dict[str, Any]]:
     return ask(run, ["docker", "container", "inspect", *ids], timeout) if ids else []
 
 
+def read_container(run: Runner, name: str, timeout: float) -> dict[str, Any] | None:
+    """The description of a container; None when there is none of that name."""
+    return _described(run, "container", name, timeout)
+
+
 def read_image(run: Runner, reference: str, timeout: float) -> dict[str, Any] | None:
     """The description of an image on this host; None when it is not there."""
     return _described(run, "image", reference, timeout)
@@ -194,6 +199,11 @@ def is_managed(container: dict[str, Any]) -> bool:
 
 def is_running(container: dict[str, Any]) -> bool:
     return bool((container.get("State") or {}).get("Running"))
+
+
+def stands_still(container: dict[str, Any]) -> bool:
+    """Whether it stands still until someone starts it: what ends by itself, Docker starts again where its policy is to."""
+    return (container.get("State") or {}).get("Status") in ("exited", "created", "dead", "paused", "removing")
 
 
 def find(containers: Iterable[dict[str, Any]], name: str) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEPLOYED
 
@@ -14,17 +14,18 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generatio
 @dataclass(frozen=True)
 class Cause:
     """kind: setting, database, disk, port, token, server, trust, store,
-    memory, stopped, ended, or time, which is none that is known. detail in its own words."""
+    memory, stopped, ended, or time, which is none that is known. detail in its own words; lasting: whether it is in vain to wait."""
 
     kind: str
     detail: str
+    lasting: bool = field(default=False, compare=False)
 
 
 def of_log(log: str) -> Cause | None:
-    for kind, pattern in (sign for generation in DEPLOYED for sign in generation.log_signs):
-        found = re.search(pattern, log)
+    for sign in (sign for generation in DEPLOYED for sign in generation.log_signs):
+        found = re.search(sign.pattern, log)
         if found:
-            return Cause(kind, ": ".join(part.strip() for part in found.group("detail").splitlines()))
+            return Cause(sign.kind, ": ".join(part.strip() for part in found.group("detail").splitlines()), sign.lasting)
     return None
 
 

@@ -227,14 +227,23 @@ class Trust:
 
 
 @dataclass(frozen=True)
+class Sign:
+    """What GPUStack's log says of a cause, by its kind. pattern: of which the group `detail` is told; lasting: whether the container's next
+    start can't but end like this one."""
+
+    kind: str
+    pattern: str
+    lasting: bool = False
+
+
+@dataclass(frozen=True)
 class Generation:
     """One generation of GPUStack.
 
     name: as a person says it. series: what its versions begin with; candidates: whether candidates of releases are among them. release: the
     one to run unless another is asked for. variants: chips by the end of the tag of the image that has engines for them, the usual one
     first. minimum_docker: of Docker Engine, for its image; minimum_driver: of the Ascend driver, for the oldest CANN that it runs.
-    version_script: a shell's words that print its version. log_signs: kinds of causes with patterns of what its log says of them, of which
-    the group `detail` is told; what comes first is the cause of the rest.
+    version_script: a shell's words that print its version. log_signs: what comes first is the cause of the rest.
     """
 
     name: str
@@ -251,7 +260,7 @@ class Generation:
     api: Api
     command_line: CommandLine
     version_script: str
-    log_signs: tuple[tuple[str, str], ...]
+    log_signs: tuple[Sign, ...]
     trust: Trust
     images: Images = Images()
     runners: Runners | None = None

@@ -103,14 +103,26 @@ def plan(seen: Seen, kind: str, store: str, mounts: list[Mount]) -> Plan:
         return Plan([], [])
     why = _refusal(seen, kind, store, mounts)
     if why:
-        return Plan([], [kept(seen.path, why, "" if place_refusal(seen.real, kind, store, mounts) else removal(seen.path))])
-    own = [entry for entry in seen.entries if entry in OWN[kind]]
-    foreign = [entry for entry in seen.entries if entry not in own and entry != MARK]
-    paths = [os.path.join(seen.path, entry) for entry in own]
+        return Plan([], [kept(seen.path, why, "" if place_refusal(seen.real, kind, store, mounts) else _by_hand(seen, kind))])
+    own, foreign = _sorted_out(seen, kind)
     if foreign:
-        found = [os.path.join(seen.path, entry) for entry in foreign]
-        return Plan(paths, [kept(path, "is not GPUStack's own", removal(path)) for path in found])
-    return Plan([*paths, seen.path], [])
+        return Plan(own, [kept(path, "is not GPUStack's own", removal(path)) for path in foreign])
+    return Plan([*own, seen.path], [])
+
+
+def _sorted_out(seen: Seen, kind: str) -> tuple[list[str], list[str]]:
+    """The paths in it that are GPUStack's own, and the others."""
+    paths = {entry: os.path.join(seen.path, entry) for entry in seen.entries if entry != MARK}
+    return [path for entry, path in paths.items() if entry in OWN[kind]], [path for entry, path in paths.items() if entry not in OWN[kind]]
+
+
+def _by_hand(seen: Seen, kind: str) -> str:
+    """The command for one that the collection leaves alone, which takes no more than is GPUStack's; empty where nothing is. A directory of
+    copies holds nothing that is called like GPUStack's own, and is that as a whole."""
+    own, foreign = _sorted_out(seen, kind)
+    if seen.is_link or not foreign or (kind != "cache" and not own):
+        return removal(seen.path)
+    return removal(*own) if own else ""
 
 
 def _refusal(seen: Seen, kind: str, store: str, mounts: list[Mount]) -> str:
@@ -133,8 +145,8 @@ def kept(path: str, why: str, command: str) -> dict[str, str]:
     return {"path": path, "why": why, "command": command}
 
 
-def removal(path: str) -> str:
-    return f"rm -rf -- {shlex.quote(path)}"
+def removal(*paths: str) -> str:
+    return f"rm -rf -- {shlex.join(paths)}"
 
 
 def carry_out(run: Runner, seen: Seen, wanted: Plan, timeout: float) -> str:

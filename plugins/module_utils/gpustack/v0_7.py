@@ -17,6 +17,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
     Generation,
     Node,
     Ports,
+    Sign,
     State,
     Trust,
     Work,
@@ -131,13 +132,17 @@ TRUST = Trust(
 
 # What GPUStack, SQLite and this collection's entry point say
 LOG_SIGNS = (
-    ("setting", r"Config error: .*\n(?P<detail>\S+\n[^\[\n]*)"),
-    ("database", r"(?P<detail>file is not a database|database disk image is malformed|file is encrypted or is not a database)"),
-    ("disk", r"(?P<detail>No space left on device|database or disk is full|Disk quota exceeded)"),
-    ("port", r"(?P<detail>error while attempting to bind on address \('[^']*', \d+[^)]*\): address already in use)"),
-    ("token", r"(?P<detail>Invalid authentication credentials)"),
-    ("server", r"Error serving worker APIs: (?P<detail>.*(?:Connection refused|timed out|No route to host|unreachable).*)"),
-    ("store", r"(?P<detail>The model store \S+ is not there yet)"),
+    Sign("setting", r"Config error: .*\n(?P<detail>\S+\n[^\[\n]*)", lasting=True),
+    Sign("database", r"(?P<detail>file is not a database|database disk image is malformed|file is encrypted or is not a database)"),
+    Sign("disk", r"(?P<detail>No space left on device|database or disk is full|Disk quota exceeded)"),
+    Sign("port", r"(?P<detail>error while attempting to bind on address \('[^']*', \d+[^)]*\): address already in use)"),
+    # The worker's own; a server may say so of others.
+    Sign(
+        "token", r"(?:Error serving worker APIs|Failed to register worker): .*(?P<detail>Invalid authentication credentials)", lasting=True
+    ),
+    Sign("token", r"(?P<detail>Invalid authentication credentials)"),
+    Sign("server", r"Error serving worker APIs: (?P<detail>.*(?:Connection refused|timed out|No route to host|unreachable).*)"),
+    Sign("store", r"(?P<detail>The model store \S+ is not there yet)"),
 )
 
 GENERATION = Generation(

@@ -20,6 +20,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
     Node,
     Port,
     Ports,
+    Sign,
     State,
     Trust,
     Work,
@@ -240,23 +241,30 @@ TRUST = Trust(
 
 # What GPUStack, its s6 services and this collection's entry point say
 LOG_SIGNS = (
-    ("token", r"Config error: (?P<detail>Token is required when running as worker)"),
-    ("setting", r"Config error: (?P<detail>[^\n]*)"),
-    (
+    Sign("token", r"Config error: (?P<detail>Token is required when running as worker)", lasting=True),
+    # Asked of another server, which may come back
+    Sign("setting", r"Config error: (?P<detail>Failed to get OpenID configuration[^\n]*)"),
+    Sign("setting", r"Config error: (?P<detail>[^\n]*)", lasting=True),
+    Sign(
         "database",
         r"(?P<detail>database files are incompatible with server|data directory \"[^\"]*\" has (?:wrong ownership|invalid permissions)"
         r"|could not locate a valid checkpoint record|password authentication failed for user \"root\")",
     ),
-    ("disk", r"(?P<detail>No space left on device|Disk quota exceeded)"),
-    ("port", r"(?P<detail>Port \d+ required for service '[^']*' is not available)"),
-    ("token", r"Failed to register worker: (?P<detail>.*Invalid authentication credentials.*)"),
-    ("trust", r"(?:Failed to register worker|Error serving worker APIs): (?P<detail>\[SSL: CERTIFICATE_VERIFY_FAILED\][^\n]*)"),
-    (
+    Sign("disk", r"(?P<detail>No space left on device|Disk quota exceeded)"),
+    Sign("port", r"(?P<detail>Port \d+ required for service '[^']*' is not available)"),
+    Sign("token", r"Failed to register worker: (?P<detail>.*Invalid authentication credentials.*)", lasting=True),
+    # A worker tries ten times, which takes half a minute, before it ends.
+    Sign(
+        "trust",
+        r"(?:Failed to register worker|Error serving worker APIs): (?P<detail>\[SSL: CERTIFICATE_VERIFY_FAILED\][^\n]*)",
+        lasting=True,
+    ),
+    Sign(
         "server",
         r"(?:Failed to register worker|Server version check failed|Error serving worker APIs): "
         r"(?P<detail>.*(?:connection attempts failed|Connection refused|timed out|No route to host|unreachable|not known).*)",
     ),
-    ("store", r"(?P<detail>The model store \S+ is not there yet)"),
+    Sign("store", r"(?P<detail>The model store \S+ is not there yet)"),
 )
 
 GENERATION = Generation(

@@ -9,6 +9,8 @@ from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding 
 CHECKS = Checks()
 # As in meta/runtime.yml, which ansible-core 2.14 and older do no more than warn of.
 MINIMUM_ANSIBLE = "2.15"
+# In the collection as it is installed, so that it can be read where there is no internet
+PAGE = "docs/en/requirements.md"
 
 
 @CHECKS.add(ansible="whether ansible-core on the machine that runs Ansible is 2.15 or newer; it can't be left out")
@@ -17,5 +19,5 @@ def ansible_problems(version: str) -> list[Finding]:
     if (major, minor) >= tuple(int(part) for part in MINIMUM_ANSIBLE.split(".")):
         return []
     text = f"ansible-core is {version} on the machine that runs Ansible; expected {MINIMUM_ANSIBLE} or newer"
-    remedy = "Take one with pip install in an environment of its own, or an execution environment; the README says how."
+    remedy = f"Take one with pip install in an environment of its own, or an execution environment; {PAGE} of the collection says how."
     return [Finding("ansible", "fail", text, remedy)]

@@ -12,6 +12,7 @@ CHECKS = Checks()
 # By check, in the order of the report
 FACTS = (
     ("takeover", "gpustack_takeover_problems"),
+    ("worker_name", "gpustack_worker_name_problems"),
     ("exports", "nfs_server_problems"),
     ("mount", "nfs_client_problems"),
     ("docker_settings", "docker_swarm_problems"),

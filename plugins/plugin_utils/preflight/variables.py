@@ -26,7 +26,13 @@ FAMILIES = ("gpustack_", "ascend_driver_check_", "nfs_server_", "nfs_client_", "
 FACTS = (
     *("ascend_driver_check_host", "ascend_driver_check_npu_info", "ascend_driver_check_npus"),
     *("ascend_driver_check_report", "ascend_driver_check_summary", "gpustack_store_seen", "gpustack_reset_plan", "gpustack_cause"),
-    *("gpustack_takeover_problems", "gpustack_setting_problems", "gpustack_image_problems", "docker_swarm_problems"),
+    *(
+        "gpustack_takeover_problems",
+        "gpustack_worker_name_problems",
+        "gpustack_setting_problems",
+        "gpustack_image_problems",
+        "docker_swarm_problems",
+    ),
     *("nfs_server_problems", "nfs_server_exported", "nfs_client_problems", "nfs_client_unmounted"),
     *("vllm_stack_problems", "vllm_stack_image_problems", "gpustack_cluster"),
 )
