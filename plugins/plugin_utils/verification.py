@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import collection
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import addresses, setting
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.connections import connection_problem
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Finding
@@ -138,4 +139,4 @@ def sum_line(info: dict, workers: dict[str, Seen], url: str) -> str:
     there = present(info, workers)
     ready, npus = sum(_state(worker) == "ready" for worker in there), sum(worker["npu_count"] for worker in there)
     total = len({worker["name"] for worker in info["workers"]} | {known.name for known in workers.values() if known.away})
-    return f"{ready} of {total} workers ready, {npus} NPUs, GPUStack {info['version']} at {url}"
+    return f"{ready} of {total} workers ready, {npus} NPUs, GPUStack {info['version']} at {url}{collection.signature()}"
