@@ -23,6 +23,7 @@ LANGUAGES = {"en": "English", "zh": "中文"}
 GUIDES = [
     "requirements",
     "first-cluster",
+    "versions",
     "takeover",
     "airgap",
     "store",
