@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import pytest
 import yaml
 from ansible.release import __version__ as core
-from ansible_collections.ascend.gpustack.plugins.plugin_utils import collection
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
@@ -113,10 +112,3 @@ def test_role_has_the_page_that_galaxy_wants_and_it_leads_to_the_variables(role)
     name = f"ascend.gpustack.{role.name}"
     page, _heading, _more = (role / "README.md").read_text().partition("\n## ")
     assert page == f"# {name}\n\n{text}\n\nVariables and their meaning: `ansible-doc -t role {name}`.\n"
-
-
-def test_version_that_reports_name_is_that_of_the_checkout_or_of_what_was_installed(tmp_path):
-    assert collection.version() == load("galaxy.yml")["version"]
-    assert collection.version(tmp_path / "copied") == "unknown"
-    (tmp_path / "MANIFEST.json").write_text('{"collection_info": {"version": "9.8.7"}}')
-    assert collection.version(tmp_path) == "9.8.7"
