@@ -23,6 +23,7 @@ LANGUAGES = {"en": "English", "zh": "中文"}
 GUIDES = [
     "requirements",
     "first-cluster",
+    "versions",
     "takeover",
     "airgap",
     "store",
@@ -32,6 +33,7 @@ GUIDES = [
     "swarm",
     "awx",
     "troubleshooting",
+    "lab",
 ]
 LOOK_UP = ["playbooks", "variables", "modules"]
 # Written in English alone; by their pages' names
@@ -44,6 +46,19 @@ MORE = {
     "support": "SUPPORT.md",
     "reporting": "SECURITY.md",
     "changes": "CHANGELOG.md",
+}
+# What the Chinese menu calls them
+TITLES = {
+    "zh": {
+        "agents": "给 AI 助手的操作说明",
+        "servers": "模拟服务器的用法",
+        "npus": "模拟 NPU 与故障",
+        "contributing": "参与开发",
+        "developing": "代码结构",
+        "support": "获取支持",
+        "reporting": "报告安全漏洞",
+        "changes": "版本更新记录",
+    }
 }
 MENU = {
     "en": {"guides": "Guides", "look up": "Reference", "all": "Modules and roles, option by option", "more": "More"},
@@ -149,11 +164,15 @@ def toctree(caption: str, pages: list[str]) -> str:
 
 def write_pages(language: str, source: pathlib.Path) -> dict[str, str]:
     """Write all pages of a language; returns what each was made of."""
-    site, menu = Site(language, source), MENU[language]
-    for page in (*GUIDES, *LOOK_UP, "lab"):
+    site, menu, titles = Site(language, source), MENU[language], TITLES.get(language, {})
+    for page in (*GUIDES, *LOOK_UP):
         site.write(page, f"docs/{language}/{page}.md")
     for page, origin in MORE.items():
         site.write(page, origin)
     chapters = toctree(menu["guides"], GUIDES) + toctree(menu["look up"], [*LOOK_UP, f"{menu['all']} <collections/index>"])
-    site.write("index", f"docs/{language}/index.md", chapters + toctree(menu["more"], ["lab", *MORE]))
+    site.write(
+        "index",
+        f"docs/{language}/index.md",
+        chapters + toctree(menu["more"], [f"{titles[name]} <{name}>" if name in titles else name for name in MORE]),
+    )
     return site.origins

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
-from ansible_collections.ascend.gpustack.plugins.plugin_utils import tables, verification
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import collection, tables, verification
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.node import labelled_options, node_spec
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.plan import node_plan
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.data import copy_refusals
@@ -71,16 +71,20 @@ def verify_summary(info: dict, hosts: list[str], hostvars: Any, groups: dict, se
     workers = {host: known for host, known in seen.items() if host in groups.get("gpustack_worker", [])}
     found = verification.findings(info, seen, workers, settings["server"])
     found += verification.loss_findings(settings.get("lost") or [], seen, settings["server"])
-    lines = []
+    lines, told_by = [], collection.signature()
     if "workers" in info:
         rows = verification.worker_rows(info["workers"], workers, info["version"])
         lines = [*tables.table(rows), verification.sum_line(info, workers, settings["url"])]
         lines += settings.get("old") or []
+        # Said in the line before
+        told_by = ""
+    judged = [] if settings["check"] else report_lines(found, hosts, "Verification", told_by) + (settings.get("lost") or [])[2:]
     return {
         # What is to be copied comes last, as a line of its own.
-        "lines": lines + ([] if settings["check"] else report_lines(found, hosts, "Verification") + (settings.get("lost") or [])[2:]),
+        "lines": lines + judged,
         "told": told_above(found),
         "stats": {
+            "collection_version": collection.version(),
             "url": settings["url"],
             "ok": not found,
             "workers": [worker["name"] for worker in info.get("workers", [])],

@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: docker_image_fetch
 short_description: Bring an image to a host, from its registry or from an archive
-version_added: 0.2.0
+version_added: 0.3.0
 description:
   - Pulls the image, or loads an archive made by C(docker save), and shows every now and then how far that is.
   - A process of its own on the host does it, and goes on when the connection is lost; the next run joins it.

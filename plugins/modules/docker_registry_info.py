@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: docker_registry_info
 short_description: Ask whether an image can be pulled, without pulling it
-version_added: 0.2.0
+version_added: 0.3.0
 description:
   - Has Docker Engine ask the image's registry, or the mirror that the engine is set to, with the engine's own proxies, certificates and
     insecure registries.

@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: gpustack_container
 short_description: Run a GPUStack container, and wait until it is healthy
-version_added: 0.2.0
+version_added: 0.3.0
 description:
   - Has M(community.docker.docker_container) make, start or restart the container, waits for its health, and shows every now and then
     how it stands.

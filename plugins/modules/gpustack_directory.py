@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: gpustack_directory
 short_description: Make a directory for GPUStack, or remove what GPUStack put into one
-version_added: 0.2.0
+version_added: 0.3.0
 description:
   - A directory that this module makes gets a mark, the file C(.ascend-gpustack). One that is there already gets none.
   - Of a marked directory it removes what GPUStack itself puts there, and the directory once nothing else is in it. Anything else stays.

@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: model_store_info
 short_description: Read the model store as a host sees it
-version_added: 0.2.0
+version_added: 0.3.0
 description:
   - Reads whether the store answers, what is mounted there, how much is free, and the id by which hosts know that they see the same store.
   - The path is examined in a process of its own with a time limit, so that a dead NFS server holds nothing up.

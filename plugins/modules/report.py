@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: report
 short_description: Print lines as they are
-version_added: 0.1.0
+version_added: 0.3.0
 description:
   - Prints each line as it is, whatever format Ansible gives to results. None is folded, so that a command that stands on a line of its
     own can be copied.

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import collection
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import addresses, setting
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.connections import connection_problem
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Finding
@@ -159,4 +160,4 @@ def sum_line(info: dict, workers: dict[str, Seen], url: str) -> str:
     ready = sum(_state(worker) == "ready" and worker["name"] not in still for worker in there)
     npus = sum(worker["npu_count"] for worker in there)
     total = len({worker["name"] for worker in info["workers"]} | {known.name for known in workers.values() if known.away})
-    return f"{ready} of {total} workers ready, {npus} NPUs, GPUStack {info['version']} at {url}"
+    return f"{ready} of {total} workers ready, {npus} NPUs, GPUStack {info['version']} at {url}{collection.signature()}"

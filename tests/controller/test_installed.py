@@ -8,9 +8,11 @@ import shutil
 import subprocess
 
 import pytest
+import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RUN = [str(ROOT / "tests/controller/run"), os.environ["CONTROLLER"]]
+VERSION = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
 # Nobody answers at this address; the other groups are there and empty, or not there.
 NEEDED = """
 [gpustack_server]
@@ -63,6 +65,7 @@ def preflight(ansible) -> str:
 def test_preflight_says_its_findings_and_no_warning(ansible):
     output = preflight(ansible)
     assert "\nFAIL [reachable] atlas1:" in output
+    assert f"on 1 of 1 host (ascend.gpustack {VERSION}):" in output
     assert "WARNING" not in output
 
 

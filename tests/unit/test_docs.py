@@ -93,6 +93,12 @@ def links(path: pathlib.Path) -> list[tuple[pathlib.Path, str]]:
     return found
 
 
+def test_texts_name_this_version_of_the_collection():
+    version = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
+    named = {found for path in TEXTS for found in re.findall(r"ascend[.-]gpustack[ -](\d+\.\d+\.\d+)", path.read_text())}
+    assert named == {version}
+
+
 def test_every_page_is_there_in_both_languages():
     assert [path.name for path in PAGES["en"]] == [path.name for path in PAGES["zh"]]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pathlib
+import re
 import sys
 
 import pytest
@@ -90,3 +91,13 @@ def test_search_sees_each_section_and_each_option_with_its_own_address(tmp_path)
         ["a.html#ports", "端口", "防火墙", "8080 所有来源 离线"],
         ["a.html#parameter-x", "x", "防火墙", "what it is"],
     ]
+
+
+def test_chinese_menu_leads_to_every_page_and_says_which_are_english(tmp_path):
+    pages.write_pages("zh", tmp_path)
+    menu = (tmp_path / "index.md").read_text().split("```{toctree}")[1:]
+    entries = [re.findall(r"^(?:.*<)?([\w/-]+)>?$", chapter.split("\n\n", 1)[1], flags=re.M) for chapter in menu]
+    assert [entry for chapter in entries for entry in chapter] == [*pages.GUIDES, *pages.LOOK_UP, "collections/index", *pages.MORE]
+    assert ["英文" in chapter.split("\n\n")[0] for chapter in menu] == [False, False, True]
+    assert re.search(r"（英文） <collections/index>$", menu[1], flags=re.M)
+    assert set(pages.TITLES["zh"]) == set(pages.MORE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.ascend.gpustack.plugins.filter import gpustack
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import node
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.collection import signature, version
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.plan import node_plan
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.data import copy_refusals
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import node_refusals
@@ -274,9 +275,10 @@ def test_table_of_a_whole_cluster_has_a_row_for_each_worker_and_the_sum():
         "WORKER  ADDRESS   STATE  NPUS  UNWELL  NPU MEMORY",
         "atlas1  10.0.0.6  ready  8     0       256 GiB",
         "atlas2  10.0.0.6  ready  8     -       256 GiB",
-        "2 of 2 workers ready, 16 NPUs, GPUStack v0.7.1 at http://a:8080",
+        f"2 of 2 workers ready, 16 NPUs, GPUStack v0.7.1 at http://a:8080{signature()}",
     ]
     assert (found["told"], found["stats"]["ok"], found["stats"]["npus"]) == ({}, True, 16)
+    assert found["stats"]["collection_version"] == version()
 
 
 def test_worker_that_is_ready_for_gpustack_and_silent_is_not_counted_as_ready():
@@ -285,7 +287,7 @@ def test_worker_that_is_ready_for_gpustack_and_silent_is_not_counted_as_ready():
     assert found["lines"][1:4] == [
         "atlas1  10.0.0.6  silent  8     0       256 GiB",
         "atlas2  10.0.0.6  ready   8     -       256 GiB",
-        "1 of 2 workers ready, 16 NPUs, GPUStack v0.7.1 at http://a:8080",
+        f"1 of 2 workers ready, 16 NPUs, GPUStack v0.7.1 at http://a:8080{signature()}",
     ]
     found = verified([silent], {"atlas1": {"ascend_driver_check_npus": ALARM}})
     assert "FAIL [worker] atlas1: GPUStack has it as silent." in found["lines"]
@@ -304,7 +306,7 @@ def test_worker_that_lags_behind_the_servers_version_is_noted():
 def test_lost_records_are_the_servers_problem_and_the_command_to_copy_comes_last():
     lost, old = ["models m1 are gone; expected them", "Put a copy back, or run:", "run this"], ["WARN worker b is old."]
     found = verified([worker("a")], {"a": {}, "atlas1": {}}, lost=lost, old=old)
-    assert found["lines"][2:4] == ["1 of 1 workers ready, 8 NPUs, GPUStack v0.7.1 at http://a:8080", "WARN worker b is old."]
+    assert found["lines"][2:4] == [f"1 of 1 workers ready, 8 NPUs, GPUStack v0.7.1 at http://a:8080{signature()}", "WARN worker b is old."]
     assert found["lines"][-2:] == ["FAIL [records] atlas1: models m1 are gone; expected them. Put a copy back, or run:", "run this"]
     assert list(found["told"]) == ["atlas1"] and not found["stats"]["ok"]
 
@@ -326,7 +328,7 @@ def test_host_that_is_away_is_not_counted_and_its_line_says_why():
         "atlas1  10.0.0.6  ready  8     -       256 GiB",
         "atlas2  10.0.0.6  away   -     -       -           no way leads to it (No route to host)",
         "atlas3  10.0.0.3  away   -     -       -           failed earlier in this run",
-        "1 of 3 workers ready, 8 NPUs, GPUStack v0.7.1 at http://a:8080",
+        f"1 of 3 workers ready, 8 NPUs, GPUStack v0.7.1 at http://a:8080{signature()}",
         "Verification found 1 problem on 1 of 3 hosts:",
         "FAIL [reachable] atlas2: no way leads to it (No route to host). Start it, correct ansible_host or this machine's routes, "
         "or leave it out with --limit.",
@@ -350,7 +352,10 @@ def test_each_problem_is_its_hosts_and_that_of_the_server_the_servers():
     assert found["told"] == {"atlas2": "Told above: worker", "atlas1": "Told above: server"}
     assert "FAIL [worker] atlas2: not registered; expected ready with 8 NPUs." in found["lines"]
     silent = verified(None, {"atlas1": {}, "atlas2": {}})
-    assert silent["lines"][1:] == ["FAIL [server] atlas1: GPUStack could not be asked for its workers: refused."]
+    assert silent["lines"] == [
+        f"Verification found 1 problem on 1 of 2 hosts{signature()}:",
+        "FAIL [server] atlas1: GPUStack could not be asked for its workers: refused.",
+    ]
     assert not silent["stats"]["ok"]
     # With --limit the server is not there to fail.
     assert list(verified(None, {"atlas2": {}})["told"]) == ["atlas2"]

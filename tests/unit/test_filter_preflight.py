@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.collection import signature, version
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import cluster, npu, report
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.checks import SKIPPABLE
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Finding
@@ -581,7 +582,7 @@ def test_equal_findings_are_grouped_and_the_limit_that_passes_ends_the_report():
     found = summary({"atlas1": [ODD], "atlas2": [BAD], "atlas3": [BAD]})
     assert (found["stop"], found["bad_hosts"]) == (True, ["atlas2", "atlas3"])
     assert found["report"] == [
-        "Preflight found 1 problem and 1 warning on 3 of 3 hosts:",
+        f"Preflight found 1 problem and 1 warning on 3 of 3 hosts{signature()}:",
         "WARN [npu_table] atlas1: one line is odd. Look.",
         "FAIL [clock] atlas2, atlas3: its clock is off. Run chronyd.",
         "The others would pass with:",
@@ -589,10 +590,16 @@ def test_equal_findings_are_grouped_and_the_limit_that_passes_ends_the_report():
     ]
     assert found["told"] == {"atlas2": "Told above: clock", "atlas3": "Told above: clock"}
     assert found["stats"] == {
+        "collection_version": version(),
         "hosts": 3,
         "bad_hosts": ["atlas2", "atlas3"],
         "findings": [{"host": "atlas1", **ODD}, {"host": "atlas2", **BAD}, {"host": "atlas3", **BAD}],
     }
+
+
+def test_preflight_that_finds_nothing_says_so_with_the_collections_version():
+    found = summary({"atlas1": [], "atlas2": []})
+    assert (found["report"], found["bad_hosts"]) == ([f"Preflight found nothing wrong on 2 hosts (ascend.gpustack {version()})."], [])
 
 
 def test_limit_that_passes_keeps_the_limit_of_this_run():
@@ -613,7 +620,7 @@ def test_bad_workers_are_left_out_when_told_to_go_on_but_never_the_server():
     found = summary({"atlas1": [], "atlas2": [BAD, ODD]}, settings={"continue": True})
     assert (found["bad_hosts"], found["stop"]) == (["atlas2"], False)
     assert found["report"] == [
-        "Preflight found 1 problem and 1 warning on 1 of 2 hosts:",
+        f"Preflight found 1 problem and 1 warning on 1 of 2 hosts{signature()}:",
         "WARN [npu_table] atlas2: one line is odd. Look.",
         "FAIL [clock] atlas2: its clock is off. Run chronyd.",
         "The run goes on without atlas2.",
@@ -719,7 +726,7 @@ def test_shared_hostname_is_only_a_warning_and_can_be_skipped():
         "Harmless here, since workers have names of their own; hostnamectl set-hostname tells them apart."
     ]
     assert not found["stop"]
-    assert summary({"atlas1": [], "atlas2": []}, settings={"skip": ["hostname"]}, atlas1=seen, atlas2=seen)["report"] == []
+    assert summary({"atlas1": [], "atlas2": []}, settings={"skip": ["hostname"]}, atlas1=seen, atlas2=seen)["bad_hosts"] == []
 
 
 def test_findings_of_a_hand_made_container_join_the_others():
@@ -776,7 +783,7 @@ def test_closed_ports_are_a_finding_of_the_workers_which_can_be_left_out():
     }
     found = summary(reports, GROUPS, **{host: {**ADDRESSES[host], **seen[host]} for host in reports})
     assert found["report"] == [
-        "Preflight found 2 problems on 2 of 3 hosts:",
+        f"Preflight found 2 problems on 2 of 3 hosts{signature()}:",
         "FAIL [firewall] atlas2: it cannot reach port 8080 of the server atlas1 (unreachable). "
         "Set gpustack_firewall: configure, or run on atlas1:",
         "  firewall-cmd --add-port=8080/tcp && firewall-cmd --runtime-to-permanent",

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import rules
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.collection import signature
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import _trusted as trusted
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import checks, report, variables
 
@@ -330,7 +331,7 @@ def test_equal_values_of_many_hosts_are_one_line_and_those_alone_fail_that_have_
     shared = {"gpustack_port": 70000}
     found = report.value_problems(["atlas1", "atlas2", "atlas3"], {"atlas1": {}, "atlas2": shared, "atlas3": shared}, GROUPS, ROLES)
     assert found["report"] == [
-        "The variables have 1 problem on 2 of 3 hosts:",
+        f"The variables have 1 problem on 2 of 3 hosts{signature()}:",
         "FAIL [variables] atlas2, atlas3: gpustack_port is set to 70000; expected a port from 1 to 65535. Correct it.",
     ]
     assert found["told"] == {"atlas2": "Told above: variables", "atlas3": "Told above: variables"}
@@ -442,7 +443,7 @@ def test_playbook_ends_for_all_hosts_before_any_is_asked_and_those_are_red_that_
     assert site.returncode == 2, site.stdout
     lines = [line for line in site.stdout.splitlines() if line.startswith(("The variables have", "FAIL "))]
     assert lines == [
-        "The variables have 5 problems on 3 of 4 hosts:",
+        f"The variables have 5 problems on 3 of 4 hosts{signature()}:",
         "FAIL [variables] atlas1: gpustack_registry_password can't be evaluated (it can't be decrypted); expected a value that Ansible can "
         "tell. Give the vault's password.",
         "FAIL [variables] atlas2: gpustack_port is set to 70000; expected a port from 1 to 65535. Correct it.",
@@ -464,7 +465,7 @@ def test_gpustack_that_is_not_deployed_is_one_finding_before_any_host_is_asked()
     hosts = {f"atlas{number}": {"gpustack_version": "2.2.0"} for number in (1, 2, 3)}
     found = report.value_problems(sorted(hosts), hosts, GROUPS, ROLES)
     assert found["report"] == [
-        "The variables have 1 problem on 3 of 3 hosts:",
+        f"The variables have 1 problem on 3 of 3 hosts{signature()}:",
         "FAIL [version] atlas1, atlas2, atlas3: gpustack_version is 2.2.0; this collection deploys GPUStack 0.7, 2.2.3 and "
         "2.3. Set gpustack_version to 2.3.0; a cluster of 2.2.0 gets on with it, since GPUStack takes older data along when it starts.",
     ]

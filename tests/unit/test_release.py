@@ -96,9 +96,11 @@ def test_collections_that_are_needed_are_the_same_for_galaxy_and_by_hand():
 
 
 def test_changelog_names_every_module_and_no_filter_since_those_are_the_roles_own():
-    (release,) = load("changelogs/changelog.yaml")["releases"].values()
-    assert {each["name"] for each in release["modules"]} == {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
-    assert "plugins" not in release
+    releases = load("changelogs/changelog.yaml")["releases"].values()
+    assert sorted(each["name"] for release in releases for each in release["modules"]) == sorted(
+        path.stem for path in (ROOT / "plugins/modules").glob("*.py")
+    )
+    assert not [release for release in releases if "plugins" in release]
     told = [(ROOT / "CHANGELOG.md").read_text(), *(path.read_text() for path in (ROOT / "changelogs/fragments").glob("*.yml"))]
     assert [text for text in told if re.search(r"\bfilters?\b", text, flags=re.I)] == []
     assert load("galaxy.yml")["version"] in load("changelogs/changelog.yaml")["releases"]

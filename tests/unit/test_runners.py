@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_runners import RUNNERS
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import runners
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import engines
+from shared import PAGES, ROOT
 
 # By GPUStack's versions, which require just these of gpustack-runner
 SAMPLES = pathlib.Path(__file__).parent / "samples/runners"
@@ -103,3 +104,16 @@ def test_preflight_names_a_runner_that_the_driver_does_not_carry():
         "gpustack_runners names cann9.2-910b-vllm0.30.0, which needs the driver 25.3 or newer, and the driver is 25.2.0. "
         "Name cann9.1-910b-vllm0.30.0, the newest that it carries."
     )
+
+
+@pytest.mark.parametrize("language", PAGES)
+def test_documentation_names_the_newest_engine_that_each_driver_carries(language):
+    text = (ROOT / "docs" / language / "versions.md").read_text()
+    rows = re.findall(r"^\| (\S+) \| (\d+\.\d+) \| `(\S+)` \| `(\S+)` \|$", text, flags=re.M)
+    # Of a driver that more than one CANN is listed for, the newest
+    carried = {driver: cann for cann, driver in RUNNERS.drivers}
+    expected = [
+        (driver, cann, *(runners.runner(RUNNERS, version, "910B4", cann) for version in ("2.3.0", "2.2.3")))
+        for driver, cann in carried.items()
+    ]
+    assert rows == expected

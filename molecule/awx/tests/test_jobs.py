@@ -90,7 +90,7 @@ def test_verify_tells_url_workers_npus_and_problems(job):
     done = job("GPUStack: verify")
     assert done.rc == 0
     assert done.artifacts["gpustack_cluster"]["url"].endswith(":8080")
-    assert sorted(done.artifacts["gpustack_cluster"]) == ["npus", "ok", "problems", "url", "workers"]
+    assert sorted(done.artifacts["gpustack_cluster"]) == ["collection_version", "npus", "ok", "problems", "url", "workers"]
 
 
 def test_what_one_job_of_a_workflow_hands_on_is_no_misspelt_variable_to_the_next(job):

@@ -8,6 +8,7 @@ from collections import defaultdict
 from typing import Any
 
 from ansible.release import __version__ as ansible_core
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import collection
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import setting
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import (
     certificates,
@@ -26,8 +27,8 @@ NAMES = 12
 COMMON_CHECKS = ("inventory", "services")
 
 
-def report_lines(problems: list[tuple[str, Finding]], hosts: list[str], who: str = "Preflight") -> list[str]:
-    """A heading and a line for each finding, warnings first; equal ones of several hosts are one. None without any.
+def report_lines(problems: list[tuple[str, Finding]], hosts: list[str], who: str = "Preflight", told_by: str = "") -> list[str]:
+    """A heading, which told_by ends, and a line for each finding, warnings first; equal ones of several hosts are one. None without any.
     A remedy's command stands on a line of its own, to be copied."""
     grouped: dict[Finding, list[str]] = defaultdict(list)
     for host, item in sorted(problems, key=lambda problem: problem[1].result == "fail"):
@@ -38,7 +39,7 @@ def report_lines(problems: list[tuple[str, Finding]], hosts: list[str], who: str
         return []
     counts = [_count(sum(item.result == result for item in grouped), word) for result, word in (("fail", "problem"), ("warn", "warning"))]
     concerned = len({host for host, _item in problems} & set(hosts))
-    lines = [f"{who} found {' and '.join(filter(None, counts))} on {concerned} of {_count(len(hosts), 'host')}:"]
+    lines = [f"{who} found {' and '.join(filter(None, counts))} on {concerned} of {_count(len(hosts), 'host')}{told_by}:"]
     for item, names in grouped.items():
         first, *others = item.lines
         lines += [f"{item.result.upper()} [{item.check}] {shown(names)}: {first}", *others]
@@ -90,9 +91,11 @@ def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: d
     all_bad = any(item.check in COMMON_CHECKS for _host, item in failures)
     stop = bool(bad) and (not settings["continue"] or all_bad or bool(vital))
     goes_on = [f"The run goes on without {shown(bad)}."] if bad else []
-    told = told_above(failures)
+    told, told_by = told_above(failures), collection.signature()
+    nothing = [f"Preflight found nothing wrong on {_count(len(hosts), 'host')}{told_by}."]
+    end = way_out(bad, hosts, vital, all_bad, settings) if stop else goes_on
     return {
-        "report": report_lines(problems, hosts) + (way_out(bad, hosts, vital, all_bad, settings) if stop else goes_on),
+        "report": (report_lines(problems, hosts, told_by=told_by) or nothing) + end,
         "stats": _stats(hosts, bad, problems),
         "bad_hosts": bad,
         "told": {host: told.get(host, "Told above: inventory") for host in bad},
@@ -102,6 +105,7 @@ def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: d
 
 def _stats(hosts: list[str], bad: list[str], problems: list[tuple[str, Finding]]) -> dict:
     return {
+        "collection_version": collection.version(),
         "hosts": len(hosts),
         "bad_hosts": bad,
         "findings": [{"host": host, **fact} for (host, _item), fact in zip(problems, as_facts(item for _host, item in problems))],
@@ -121,7 +125,7 @@ def value_problems(hosts: list[str], hostvars: Any, groups: dict, roles: str) ->
     problems = [(host, item) for item in controller.CHECKS.run(ansible_core) for host in hosts]
     problems = problems or variables.CHECKS.run(hosts, hostvars, groups, variables.role_rules(roles, checks.SKIPPABLE), roles)
     concerned = list(dict.fromkeys([host for host, _item in problems if host in hosts] or (hosts[:1] if problems else [])))
-    told, lines = told_above(problems), report_lines(problems, hosts)
+    told, lines = told_above(problems), report_lines(problems, hosts, told_by=collection.signature())
     return {
         "hosts": hosts,
         "report": [lines[0].replace("Preflight found", "The variables have"), *lines[1:]] if lines else [],
