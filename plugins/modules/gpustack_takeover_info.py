@@ -160,6 +160,10 @@ version_relation:
   description: How that compares with O(version); V(older), V(equal), V(newer) or V(unknown).
   returned: success
   type: str
+apart:
+  description: Whether they are of generations of GPUStack that do not take each other's data.
+  returned: success
+  type: bool
 role:
   description: What it is, V(server) or V(worker).
   returned: success
@@ -263,6 +267,7 @@ NOTHING: dict[str, Any] = {
     "running": False,
     "version": None,
     "version_relation": "unknown",
+    "apart": False,
     "role": None,
     "worker_name": None,
     "token_source": None,

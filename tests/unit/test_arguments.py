@@ -9,11 +9,11 @@ import re
 import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import arguments, generation
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import CommandLine
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT, DEPLOYED
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEPLOYED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-TABLE = DEFAULT.command_line
+TABLE = DEPLOYED[0].command_line
 TABLES = {each.name: each.command_line for each in DEPLOYED}
 # The options of gpustack/cmd/start.py, each with its kind and the variable that it is taken from: read by its syntax tree from the wheels
 OPTIONS_OF = pathlib.Path(__file__).parent / "samples" / "gpustack_start"
@@ -56,7 +56,7 @@ def parser(table: CommandLine) -> argparse.ArgumentParser:
 
 
 PARSERS = {name: parser(table) for name, table in TABLES.items()}
-PARSER = PARSERS[DEFAULT.name]
+PARSER = PARSERS[DEPLOYED[0].name]
 VALUES = [
     "",
     "8080",

@@ -13,28 +13,34 @@ NAMES = [f"atlas{number}" for number in range(1, 6)]
 HOSTVARS = {name: {"ansible_host": f"10.0.0.{number}"} for number, name in enumerate(NAMES, 1)}
 CLUSTER = [f"10.0.0.{number}" for number in range(1, 6)]
 GPUSTACK = {"gpustack_server": ["atlas1"], "gpustack_worker": NAMES, "gpustack_store": ["atlas1"]}
-WORKER = ["10150/tcp", "10151/tcp", "40000-40063/tcp", "40064-40095/tcp"]
+V0_7 = {"gpustack_version": "0.7.1"}
+V2 = {"gpustack_version": "2.3.0"}
+WORKER = ["10150/tcp", "10151/tcp"]
+WORKER_0_7 = [*WORKER, "40000-40063/tcp", "40064-40095/tcp"]
 NFS = ["2049/tcp", "111/tcp", "20048/tcp", "111/udp", "20048/udp", "662/tcp", "662/udp", "32803/tcp", "32769/udp"]
 
 
-def access(host: str, groups: dict | None = None, store_type: str = "nfs", **variables: dict) -> dict[str, tuple]:
-    """Ports and sources by service; variables are those of hosts, by their names."""
-    hostvars = {name: {**HOSTVARS[name], **variables.get(name, {})} for name in NAMES}
+def access(host: str, groups: dict | None = None, store_type: str = "nfs", version: str = "", **variables: dict) -> dict[str, tuple]:
+    """Ports and sources by service; version is the GPUStack that is asked for, variables are those of hosts, by their names."""
+    asked = {"gpustack_version": version} if version else {}
+    hostvars = {name: {**HOSTVARS[name], **asked, **variables.get(name, {})} for name in NAMES}
     services = port_table.firewall_access(host, hostvars, groups or GPUSTACK, store_type)["services"]
     return {service["name"]: (service["ports"], service["sources"]) for service in services}
 
 
 def test_a_worker_opens_its_ports_to_the_cluster_alone():
     assert access("atlas2") == {"gpustack-cluster": (WORKER, CLUSTER)}
+    assert access("atlas2", version="0.7.1") == {"gpustack-cluster": (WORKER_0_7, CLUSTER)}
 
 
 def test_the_server_opens_its_page_to_everyone_and_the_store_to_the_cluster():
-    assert access("atlas1", atlas1={"gpustack_port": "80"}) == {
+    assert access("atlas1", atlas1={"gpustack_port": "80"}) == {"gpustack": (["80/tcp"], []), "gpustack-store": (NFS, CLUSTER)}
+    assert access("atlas1", version="0.7.1", atlas1={"gpustack_port": "80"}) == {
         "gpustack": (["80/tcp"], []),
-        "gpustack-cluster": (WORKER, CLUSTER),
+        "gpustack-cluster": (WORKER_0_7, CLUSTER),
         "gpustack-store": (NFS, CLUSTER),
     }
-    assert list(access("atlas1", store_type="external")) == ["gpustack", "gpustack-cluster"]
+    assert list(access("atlas1", store_type="external")) == ["gpustack"]
 
 
 def test_a_host_of_the_store_alone_opens_nothing_else():
@@ -52,25 +58,29 @@ def test_a_store_with_a_network_of_its_own_is_open_there_and_for_its_clients():
 
 
 def test_ports_that_gpustack_is_configured_with_are_those_that_are_opened():
+    moved = {"gpustack_worker_config": {"worker_port": 9000, "worker_metrics_port": 9001, "service_port_range": "50000-50010"}}
+    assert access("atlas2", atlas2=moved)["gpustack-cluster"][0] == ["9000/tcp", "9001/tcp"]
     workers = {"atlas2": {"gpustack_worker_config": {"worker_port": 9000, "service_port_range": "50000-50010"}}}
     ports = ["9000/tcp", "10151/tcp", "50000-50010/tcp", "40064-40095/tcp"]
-    assert access("atlas2", **workers)["gpustack-cluster"][0] == ports
+    assert access("atlas2", version="0.7.1", **workers)["gpustack-cluster"][0] == ports
     # The server's own worker has the server's configuration.
     server = {"atlas1": {"gpustack_server_config": {"metrics_port": 9001}, "gpustack_worker_config": {"metrics_port": 9002}}}
-    assert access("atlas1", **server)["gpustack-cluster"][0] == ["10150/tcp", "9001/tcp", *WORKER[2:]]
+    assert access("atlas1", version="0.7.1", **server)["gpustack-cluster"][0] == ["10150/tcp", "9001/tcp", *WORKER_0_7[2:]]
 
 
 def test_ray_s_ports_are_open_where_it_runs():
     node = ["40098/tcp", "40099/tcp", "40101/tcp", "40103/tcp", "40200-40999/tcp", "52365/tcp"]
     on = {"gpustack_server_config": {"enable_ray": "true"}, "gpustack_worker_config": {"enable_ray": True}}
-    assert access("atlas2", atlas2=on)["gpustack-cluster"][0] == [*WORKER, *node]
-    assert access("atlas1", atlas1=on)["gpustack-cluster"][0] == [*WORKER, *node, "40096/tcp", "40097/tcp", "8265/tcp"]
+    assert access("atlas2", version="0.7.1", atlas2=on)["gpustack-cluster"][0] == [*WORKER_0_7, *node]
+    head = ["40096/tcp", "40097/tcp", "8265/tcp"]
+    assert access("atlas1", version="0.7.1", atlas1=on)["gpustack-cluster"][0] == [*WORKER_0_7, *node, *head]
     off = {"gpustack_worker_config": {"enable_ray": "false"}}
-    assert access("atlas2", atlas2=off)["gpustack-cluster"][0] == WORKER
+    assert access("atlas2", version="0.7.1", atlas2=off)["gpustack-cluster"][0] == WORKER_0_7
 
 
 def test_workers_that_serve_a_model_together_reach_one_another_s_hccl():
-    assert access("atlas2", atlas2={"ascend_driver_check_multi_node": "true"})["gpustack-cluster"][0] == [*WORKER, "60000-60031/tcp"]
+    together = {"atlas2": {"ascend_driver_check_multi_node": "true"}}
+    assert access("atlas2", version="0.7.1", **together)["gpustack-cluster"][0] == [*WORKER_0_7, "60000-60031/tcp"]
 
 
 def test_hosts_of_a_swarm_open_the_gateway_to_everyone_and_its_members_to_one_another():
@@ -90,10 +100,12 @@ def test_hosts_of_both_kinds_have_the_ports_of_both_and_one_list_of_sources():
         "docker_swarm_manager": ["atlas1"],
         "docker_swarm_worker": ["atlas2"],
     }
-    assert access("atlas1", groups, "external") == {
-        "gpustack": (["8080/tcp", "8000/tcp"], []),
-        "gpustack-cluster": ([*WORKER, "2377/tcp", "7946/tcp", "7946/udp", "4789/udp", "8404/tcp"], ["10.0.0.1", "10.0.0.2"]),
-    }
+    swarm = ["2377/tcp", "7946/tcp", "7946/udp", "4789/udp", "8404/tcp"]
+    for version, ports in (("0.7.1", [*WORKER_0_7, *swarm]), ("", swarm)):
+        assert access("atlas1", groups, "external", version) == {
+            "gpustack": (["8080/tcp", "8000/tcp"], []),
+            "gpustack-cluster": (ports, ["10.0.0.1", "10.0.0.2"]),
+        }
 
 
 def test_the_address_is_the_one_that_other_hosts_use():
@@ -114,18 +126,18 @@ def listening(host: str, kind: str, **variables: object) -> list[int]:
 
 
 def test_containers_of_gpustack_listen_on_the_ports_that_are_set_for_them():
-    assert listening("atlas1", "gpustack") == [8080, 10150, 10151]
-    assert listening("atlas2", "gpustack", gpustack_port="80", gpustack_worker_config={"worker_port": 10160}) == [10160, 10151]
-    assert listening("atlas1", "gpustack", gpustack_port="80", gpustack_server_config={"metrics_port": "9100"}) == [80, 10150, 9100]
+    assert listening("atlas1", "gpustack", **V0_7) == [8080, 10150, 10151]
+    moved = {**V0_7, "gpustack_port": "80"}
+    assert listening("atlas2", "gpustack", **moved, gpustack_worker_config={"worker_port": 10160}) == [10160, 10151]
+    assert listening("atlas1", "gpustack", **moved, gpustack_server_config={"metrics_port": "9100"}) == [80, 10150, 9100]
 
 
-V2 = {"gpustack_version": "2.3.0"}
 SERVER_V2 = [8080, 30080, 30079, 10161, 5432, 19090, 13000, 18443, 9876, 15010, 15012, 8888, 15051, 15000, 15020, 15021, 15090]
 
 
 def test_every_port_of_the_next_generation_s_image_is_looked_at():
     """As its own check before the start has them (gpustack/cmd/prerun.py)."""
-    assert listening("atlas1", "gpustack", **V2) == [*SERVER_V2, 10150, 10151]
+    assert listening("atlas1", "gpustack", **V2) == listening("atlas1", "gpustack") == [*SERVER_V2, 10150, 10151]
     assert listening("atlas2", "gpustack", **V2) == [10150, 10151]
     moved = {"database_port": 5433, "worker_metrics_port": 11151, "metrics_port": "10162"}
     assert set(SERVER_V2) ^ set(listening("atlas1", "gpustack", **V2, gpustack_server_config=moved)) == {
@@ -155,7 +167,9 @@ def test_a_port_is_known_with_what_moves_it():
     found = port_table.port_settings("atlas1", hostvars, GPUSTACK)
     assert (found[8080], found[5432], found[15010]) == ("gpustack_port", "database_port in gpustack_server_config", "")
     assert found[10151] == "worker_metrics_port in gpustack_server_config"
-    assert port_table.port_settings("atlas2", HOSTVARS, GPUSTACK)[10151] == "metrics_port in gpustack_worker_config"
+    assert port_table.port_settings("atlas2", HOSTVARS, GPUSTACK)[10151] == "worker_metrics_port in gpustack_worker_config"
+    before = {**HOSTVARS, "atlas2": {**HOSTVARS["atlas2"], **V0_7}}
+    assert port_table.port_settings("atlas2", before, GPUSTACK)[10151] == "metrics_port in gpustack_worker_config"
 
 
 def test_of_the_next_generation_others_ask_a_worker_s_api_and_metrics_alone():
@@ -178,6 +192,7 @@ def test_what_only_a_firewall_keeps_closed_is_known():
         **HOSTVARS,
         "atlas1": {**HOSTVARS["atlas1"], **V2, "gpustack_server_config": tls},
         "atlas2": {**HOSTVARS["atlas2"], **V2},
+        "atlas3": {**HOSTVARS["atlas3"], **V0_7},
     }
     assert port_table.open_ports("atlas1", hostvars, GPUSTACK) == [
         *("9161", "10151", "15020", "15021", "15090", "19090", "30081", "40000-40063"),

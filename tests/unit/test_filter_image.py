@@ -13,7 +13,8 @@ ASKED = {"available": True, "architectures": ["arm64"], "registry": "r:5000", "e
 
 @pytest.mark.parametrize("chip, end", [("910B4", "-npu"), ("310P3", "-npu-310p"), ("", "-npu"), ("910ProB", "-npu")])
 def test_image_follows_the_chip(chip, end):
-    assert image.image_variant(chip) == end
+    assert image.image_variant(chip, "0.7.1") == end
+    assert image.image_variant(chip, "2.3.0") == image.image_variant(chip) == ""
 
 
 def problems(host: dict | None = None, archives: list[dict] | None = None, asked: dict | None = None, lacks: tuple = (NAME,)) -> list[str]:

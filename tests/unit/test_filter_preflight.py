@@ -6,7 +6,6 @@ import copy
 from dataclasses import asdict
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.collection import signature, version
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import cluster, npu, report
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.checks import SKIPPABLE
@@ -357,22 +356,23 @@ def test_data_that_another_generation_left_is_not_begun_anew_with(left, refused)
     assert found == ["the data gpustack-data holds a cluster of GPUStack 0.7, which 2.3.0 does not take"] * refused
 
 
-def test_what_runs_stays_where_no_version_is_asked_for_and_the_newer_one_is_mentioned(monkeypatch):
-    runs = changed(HOST, container=changed(MADE, version="0.7.0"))
-    stays = "the container gpustack runs GPUStack 0.7.0, which stays, since gpustack_version is not set"
-    expect = {**EXPECT, "gpustack_version": "0.7.0", "version_asked": False}
-    (found,) = [item for item in host_findings(runs, NPU, expect) if item["result"] != "pass"]
-    assert (found["result"], found["message"]) == ("warn", stays)
-    assert found["remedy"] == (
-        "0.7.1 is what new clusters get. Set gpustack_version: 0.7.0 to keep it, or 0.7.1 to upgrade it; its data is copied first."
-    )
-    monkeypatch.setattr(generation, "DEFAULT", generation.of("2.3.0"))
-    (found,) = [item for item in host_findings(runs, NPU, expect) if item["result"] != "pass"]
-    assert found["remedy"] == (
-        "2.3.0 is what new clusters get. Set gpustack_version: 0.7.0 to keep it, or 2.3.0 with a new gpustack_data_volume to begin anew "
-        "with that."
-    )
-    assert told(runs, gpustack_version="0.7.0") == []
+ANEW = "2.3.0 with a new gpustack_data_volume to begin anew with that."
+
+
+@pytest.mark.parametrize(
+    ("runs", "way"), [("0.7.0", ANEW), ("0.7.1", ANEW), ("2.2.3", "2.3.0 to upgrade it; its data is copied first."), ("2.3.0", "")]
+)
+def test_what_runs_stays_where_no_version_is_asked_for_and_the_newer_one_is_mentioned(runs, way):
+    host = changed(HOST, container=changed(MADE, version=runs))
+    found = host_findings(host, NPU, {**EXPECT, "gpustack_version": runs, "version_asked": False})
+    assert [(item["result"], item["message"], item["remedy"]) for item in found if item["check"] == "version" and item["remedy"]] == [
+        (
+            "warn",
+            f"the container gpustack runs GPUStack {runs}, which stays, since gpustack_version is not set",
+            f"2.3.0 is what new clusters get. Set gpustack_version: {runs} to keep it, or {way}",
+        )
+    ] * bool(way)
+    assert "version" not in [check for check, _result, _text in told(host, gpustack_version=runs)]
 
 
 def test_port_holder_clock_and_store_are_all_found_at_once():
@@ -452,7 +452,8 @@ def test_no_room_is_wanted_for_an_image_that_a_container_which_stays_does_not_ne
     docker = changed(HOST["docker"], root_dir="/var/lib/docker", root_free_mb=1024)
     stays = changed(MADE, version="0.7.1", image="gpustack/gpustack:v0.7.1-npu")
     host = changed(HOST, docker=docker, container=stays, image={"name": "gpustack/gpustack:v2.3.0", "present": False})
-    assert [check for check, _result, _text in told(host, version_asked=False)] == []
+    # The newer version that there is, and no more
+    assert [(check, result) for check, result, _text in told(host, version_asked=False)] == [("version", "warn")]
     assert [check for check, _result, _text in told(host)] == ["space"]
 
 
@@ -736,6 +737,7 @@ def test_findings_of_a_hand_made_container_join_the_others():
 
 GROUPS = {"gpustack_server": ["atlas1"], "gpustack_worker": ["atlas1", "atlas2", "atlas3"]}
 ADDRESSES = {f"atlas{number}": {"ansible_host": f"10.0.0.{number}"} for number in (1, 2, 3)}
+V0_7 = {"gpustack_version": "0.7.1"}
 
 
 def test_workers_probe_the_server_and_the_server_the_workers_of_the_play():
@@ -744,6 +746,11 @@ def test_workers_probe_the_server_and_the_server_the_workers_of_the_play():
         "atlas1": {"ansible_host": "10.0.0.1", "gpustack_port": "80"},
         "atlas3": {"ansible_host": "10.0.0.3", "gpustack_worker_config": {"worker_port": 9000, "service_port_range": "50000-50010"}},
     }
+    assert cluster.firewall_probes("atlas1", list(variables), variables, GROUPS, "nfs") == [
+        {"host": "10.0.0.2", "port": 10150},
+        {"host": "10.0.0.3", "port": 9000},
+    ]
+    variables = {host: {**given, **V0_7} for host, given in variables.items()}
     probes = {host: cluster.firewall_probes(host, list(variables), variables, GROUPS, "nfs") for host in variables}
     assert probes == {
         "atlas1": [
@@ -772,24 +779,28 @@ def probed(*probes: tuple[str, int, str]) -> dict:
     return {"ascend_driver_check_host": {"probes": [{"host": host, "port": port, "result": result} for host, port, result in probes]}}
 
 
-def test_closed_ports_are_a_finding_of_the_workers_which_can_be_left_out():
+@pytest.mark.parametrize(
+    ("version", "too", "opened"),
+    [("0.7.1", " and port 40000", "--add-port=10150/tcp --add-port=40000-40063/tcp"), ("", "", "--add-port=10150/tcp")],
+)
+def test_closed_ports_are_a_finding_of_the_workers_which_can_be_left_out(version, too, opened):
     reports = {"atlas1": [], "atlas2": [], "atlas3": []}
+    models = [("10.0.0.2", 40000, "open"), ("10.0.0.3", 40000, "timeout")] if too else []
     seen = {
-        "atlas1": probed(
-            ("10.0.0.2", 10150, "refused"), ("10.0.0.2", 40000, "open"), ("10.0.0.3", 10150, "timeout"), ("10.0.0.3", 40000, "timeout")
-        ),
+        "atlas1": probed(("10.0.0.2", 10150, "refused"), ("10.0.0.3", 10150, "timeout"), *models),
         "atlas2": probed(("10.0.0.1", 8080, "unreachable")),
         "atlas3": probed(("10.0.0.1", 8080, "open")),
     }
-    found = summary(reports, GROUPS, **{host: {**ADDRESSES[host], **seen[host]} for host in reports})
+    asked = {"gpustack_version": version} if version else {}
+    found = summary(reports, GROUPS, **{host: {**ADDRESSES[host], **asked, **seen[host]} for host in reports})
     assert found["report"] == [
         f"Preflight found 2 problems on 2 of 3 hosts{signature()}:",
         "FAIL [firewall] atlas2: it cannot reach port 8080 of the server atlas1 (unreachable). "
         "Set gpustack_firewall: configure, or run on atlas1:",
         "  firewall-cmd --add-port=8080/tcp && firewall-cmd --runtime-to-permanent",
-        "FAIL [firewall] atlas3: port 10150 and port 40000 cannot be reached from the server atlas1 (timeout). "
+        f"FAIL [firewall] atlas3: port 10150{too} cannot be reached from the server atlas1 (timeout). "
         "Set gpustack_firewall: configure, or run there:",
-        "  firewall-cmd --add-port=10150/tcp --add-port=40000-40063/tcp && firewall-cmd --runtime-to-permanent",
+        f"  firewall-cmd {opened} && firewall-cmd --runtime-to-permanent",
         "The others would pass with:",
         "  --limit '!atlas2,!atlas3'",
     ]

@@ -80,14 +80,24 @@ GETS_ON = "gets on with it, since GPUStack takes older data along when it starts
         ("2.4.0rc1", "Set gpustack_version to 2.3.0 for a new cluster; leave one of 2.4.0rc1 as it is, since its data cannot go back."),
     ],
 )
-def test_versions_of_no_generation_are_refused(text, remedy):
+def test_versions_of_no_generation_are_refused_and_judged_as_the_one_that_is_proposed(text, remedy):
     assert generation.refusal(text) == (f"gpustack_version is {text}; this collection deploys GPUStack 0.7, 2.2.3 and 2.3", remedy)
-    assert generation.assumed(text).name == "0.7"
+    assert generation.assumed(text).name == ("0.7" if "to 0.7.1;" in remedy or "to 0.7.1 for" in remedy else "2.3")
 
 
 def test_an_image_follows_from_the_chip():
-    ends = generation.DEFAULT.image_end
+    ends = generation.of("0.7.1").image_end
     assert [ends(chip) for chip in ("910B4", "310P3", "", "910A")] == ["-npu", "-npu-310p", "-npu", "-npu"]
+    assert [generation.DEFAULT.image_end(chip) for chip in ("910B4", "310P3", "")] == [""] * 3
+
+
+def test_a_new_cluster_gets_the_newest_generation():
+    assert (generation.DEFAULT.name, generation.DEFAULT.release) == ("2.3", "2.3.0")
+
+
+@pytest.mark.parametrize(("told", "name"), [("0.7.1", "0.7"), ("0.6.2", "0.7"), ("", "0.7"), ("2.1.0", "2.3"), ("3.0.0", "2.3")])
+def test_a_container_of_any_version_is_read_as_one_of_a_generation(told, name):
+    assert generation.of_container(told).name == name
 
 
 @pytest.mark.parametrize(

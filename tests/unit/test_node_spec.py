@@ -118,6 +118,7 @@ def variables_of(role: str, groups: str, api: str, store: dict, given: dict) -> 
     return {**_of_roles(str(ROOT / "roles")), **names, **facts, "hostvars": HOSTS, **given}
 
 
+V0_7 = {"gpustack_version": "0.7.1"}
 V2 = {"gpustack_version": "2.3.0"}
 SECRETS = {
     "gpustack_env": {
@@ -190,7 +191,8 @@ def rendered(case: tuple) -> dict:
 @pytest.mark.parametrize("case", CASES)
 def test_a_container_that_the_release_before_made_stays_as_it_is(case):
     recorded = json.loads(RECORDED.read_text())[case]
-    made = rendered(CASES[case])
+    *node, given = CASES[case]
+    made = rendered((*node, {**V0_7, **given}))
     assert made == recorded
     # A file's lines have an order.
     assert json.dumps(made["file"]) == json.dumps(recorded["file"])
@@ -199,6 +201,12 @@ def test_a_container_that_the_release_before_made_stays_as_it_is(case):
 @pytest.mark.parametrize("case", CASES_V2)
 def test_a_container_of_the_next_generation_stays_as_it_is(case):
     assert rendered(CASES_V2[case]) == json.loads(RECORDED_V2.read_text())[case]
+
+
+@pytest.mark.parametrize("case", ["server that works, with secrets and TLS", "worker"])
+def test_a_new_cluster_gets_the_next_generation(case):
+    *node, given = CASES_V2[case]
+    assert rendered((*node, {key: value for key, value in given.items() if key not in V2})) == json.loads(RECORDED_V2.read_text())[case]
 
 
 def version(host: dict, **more: dict) -> str:
@@ -262,12 +270,12 @@ def test_no_key_reaches_a_model_of_a_server_that_works_and_no_worker_has_one():
 
 
 def test_a_server_of_the_generation_before_serves_its_certificate_at_its_port():
-    made = rendered(("server", "both", "1.45", STORE, CERTIFIED))
+    made = rendered(("server", "both", "1.45", STORE, {**V0_7, **CERTIFIED}))
     assert made["container"]["healthcheck"]["test"][1].startswith(
         "curl -fsSk --noproxy '*' -m 4 -o /dev/null https://127.0.0.1:8080/healthz"
     )
     assert made["file"]["config"]["port"] == 8080 and made["file"]["config"]["ssl_keyfile"] == "/etc/gpustack/managed/tls/server.key"
-    worker = rendered(("worker", "worker", "1.45", STORE, {**TOKEN, **CERTIFIED}))
+    worker = rendered(("worker", "worker", "1.45", STORE, {**TOKEN, **V0_7, **CERTIFIED}))
     assert worker["container"]["env"] == {"SSL_CERT_FILE": "/etc/gpustack/managed/trust/ca.crt"}
     assert worker["beside"] == {"/etc/gpustack/managed/trust/ca.crt": "authority\n"}
 

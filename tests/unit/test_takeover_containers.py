@@ -12,9 +12,9 @@ from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import run as docker_run
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.cli import DockerError
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import version as versions
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.container import read_version
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover import analysis as takeover
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover import old as old_container
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
@@ -240,6 +240,7 @@ def test_the_server_of_the_guide_may_be_taken_over():
         "running": True,
         "version": "0.7.1",
         "version_relation": "equal",
+        "apart": False,
         "role": "server",
         "worker_name": "atlas1",
         "token_source": "file",
@@ -267,6 +268,7 @@ def test_the_worker_of_the_guide_may_be_taken_over():
         "running": True,
         "version": "0.7.1",
         "version_relation": "equal",
+        "apart": False,
         "role": "worker",
         "worker_name": "localhost.localdomain-48213",
         "token_source": "argument",
@@ -572,6 +574,34 @@ def test_an_older_version_is_refused_until_the_upgrade_is_allowed():
     assert (allowed["problems"], "GPUStack 0.7.0 becomes 0.7.1." in allowed["notes"]) == ([], True)
 
 
+def test_a_container_of_the_guides_is_refused_with_its_version_alone_where_a_new_cluster_would_get_another():
+    """What of it the variables don't say is told once they are said for its generation."""
+    given = ["--disable-rpc-servers", "--enable-ray", "--ray-args=--num-cpus=1", "--debug", "--disable-update-check"]
+    container = described([*SERVER, *given], env=["GPUSTACK_METRICS_PORT=9100"])
+    found = examined(container, desired(version=generation.DEFAULT.release, data_volume="gpustack-data"))
+    assert found["problems"] == [
+        "The container gpustack runs GPUStack 0.7.1, whose data 2.3.0 does not take. Set gpustack_version: 0.7.1 to keep it, or "
+        "remove it and set gpustack_data_volume to a new one to begin anew."
+    ]
+    assert found["apart"] is True
+    kept = examined(container, desired())
+    assert (kept["apart"], "--debug" in kept["problems"][0]) == (False, True)
+
+
+def test_a_container_of_the_guides_whose_version_is_not_told_is_read_with_its_own_settings():
+    """Where the one that the inventory wants has other settings too."""
+    unread = Result(127, "", "docker: Error response from daemon: exec: bash: not found.\n")
+    container = described([*SERVER, "--ray-args=--num-cpus=1", "--ray-args=--block"])
+    for wanted in ("0.7.1", generation.DEFAULT.release):
+        found = examined(container, desired(version=wanted), version=unread)
+        assert [each["text"] for each in found["extras"] if each["name"] == "--ray-args"] == ["--ray-args --num-cpus=1 --ray-args --block"]
+        assert (
+            f"can't be read (docker: Error response from daemon: exec: bash: not found.); expected one up to {wanted}, since"
+            in (found["problems"][-1])
+        )
+        assert not [sentence for sentence in found["problems"] if "token" in sentence]
+
+
 @pytest.mark.parametrize(("before", "wanted"), [("0.7.1", "2.3.0"), ("2.3.0", "0.7.1")])
 def test_another_generation_is_refused_whatever_is_allowed(before, wanted):
     found = examined(described(SERVER), desired(upgrade=True, version=wanted), version=f"gpustack {before}")
@@ -614,12 +644,12 @@ def test_an_image_that_is_gone_or_silent_is_helped_by_the_running_container_or_a
         def __call__(self, argv, timeout):
             return Result(125, "", "Unable to find image\n") if argv[1] == "run" else super().__call__(argv, timeout)
 
-    assert read_version(GoneImage(container), container, None, DEFAULT, 10) == ("0.7.1", None)
+    assert read_version(GoneImage(container), container, None, generation.DEFAULT, 10) == ("0.7.1", None)
     labelled = {"Config": {"Labels": {"org.opencontainers.image.version": "v0.6.2"}}}
     silent = Docker(container, version=Result(-9, "", "", timed_out=True))
-    assert read_version(silent, container, labelled, DEFAULT, 10) == ("0.6.2", None)
+    assert read_version(silent, container, labelled, generation.DEFAULT, 10) == ("0.6.2", None)
     ubuntu = {"Config": {"Labels": {"org.opencontainers.image.version": "22.04"}}}
-    assert read_version(silent, container, ubuntu, DEFAULT, 10) == (None, "docker run did not answer within 10 s")
+    assert read_version(silent, container, ubuntu, generation.DEFAULT, 10) == (None, "docker run did not answer within 10 s")
 
 
 def test_a_server_without_a_worker_has_no_worker_name():
@@ -802,6 +832,11 @@ def test_a_missing_container_is_told_from_a_docker_that_does_not_answer():
 def test_secrets_of_the_container_are_known_to_be_kept_out_of_all_output():
     container = described(["--token", TOKEN, "--port", "8080"], env=["HF_TOKEN=hf_abcdef", "A_KEY=12", "LANG=C.UTF-8"])
     assert takeover.secrets_of(container) == {TOKEN, "hf_abcdef"}
+    # Shortened as either generation's parser takes it: the one knows two settings of this beginning.
+    before = described(["--database", "postgresql://root:of-0.7-only@db/gpustack"])
+    later = described(["--redis", "redis://:of-2-alone@redis:6379/0"])
+    assert takeover.secrets_of(before) >= {"postgresql://root:of-0.7-only@db/gpustack"}
+    assert takeover.secrets_of(later) >= {"redis://:of-2-alone@redis:6379/0"}
     env = {"HTTPS_PROXY": "http://me:mine12@proxy:1", "MY_PASSWORD": "hunter2hunter2", "PORT": "8080"}
     assert redact.secrets_of([], env) == {"me:mine12", "hunter2hunter2"}
 

@@ -462,6 +462,17 @@ def test_preflight_knows_the_cluster_s_token_before_it_judges_a_worker_s(role, g
     assert all(str(condition) == "True" for condition in conditions) is expected
 
 
+def test_settings_and_images_are_no_finding_as_long_as_a_container_of_another_generation_is_to_be_kept_or_given_up():
+    tasks = yaml.safe_load((ROOT / "roles/gpustack/tasks/preflight.yml").read_text())
+    for step in ("Keep what stands against GPUStack's own settings", "See whether the images can be had"):
+        (condition,) = [each for task in tasks if task["name"] == step for each in task["when"] if "__gpustack_takeover" in each]
+        told = [
+            rendered("worker", "worker", given, f"{{{{ {condition} }}}}")
+            for given in ({}, {"__gpustack_takeover": {"msg": "no"}}, {"__gpustack_takeover": {"apart": True}})
+        ]
+        assert [str(each) for each in told] == ["True", "True", "False"]
+
+
 def test_the_role_compares_with_what_the_node_s_container_will_be():
     asked = next(task[MODULE] for task in TAKEOVER if MODULE in task)
     told = []

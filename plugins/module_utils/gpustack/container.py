@@ -46,7 +46,7 @@ class Container:
 
     @property
     def generation(self) -> Generation:
-        return generations.assumed(self.version)
+        return generations.of_container(self.version)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation, version_key
 
 DEPLOYED = (v0_7.GENERATION, v2.GENERATION)
-# What new clusters get, and what is assumed where no version is known, or one that is refused anyway
+# What new clusters get
 DEFAULT = v2.GENERATION
 
 
@@ -35,8 +35,7 @@ def of(version: Any) -> Generation:
 
 def _remedy(version: Any) -> str:
     """What to set in place of a version that is not deployed, and what becomes of a cluster that runs it."""
-    key = version_key(version)
-    found = next((generation for generation in DEPLOYED if key and key[0] == generation.series[0][0]), None)
+    key, found = version_key(version), _of_its_number(version)
     if key is None or found is None:
         return f"Set gpustack_version to {' or '.join(generation.release for generation in DEPLOYED)}."
     release, wanted = ".".join(map(str, key[:3])), found.release
@@ -49,6 +48,12 @@ def _remedy(version: Any) -> str:
     )
 
 
+def _of_its_number(version: Any) -> Generation | None:
+    """The generation of a version's major number, whether it deploys that version or not; None where there is none."""
+    key = version_key(version)
+    return next((generation for generation in DEPLOYED if key and key[0] == generation.series[0][0]), None)
+
+
 def refusal(version: Any) -> tuple[str, str] | None:
     """Message and remedy where gpustack_version is none that is deployed; None where it is."""
     try:
@@ -59,8 +64,14 @@ def refusal(version: Any) -> tuple[str, str] | None:
 
 
 def assumed(version: Any) -> Generation:
-    """As of, for what is said beside a refusal of the version: the default one where none deploys it."""
-    return DEFAULT if refusal(version) else of(version)
+    """As of, for what is said beside a refusal of the version: where none deploys it, that of its major number, else the default one."""
+    return (_of_its_number(version) or DEFAULT) if refusal(version) else of(version)
+
+
+def of_container(version: str) -> Generation:
+    """What a container is read as, by what is known of its GPUStack's version. One that nothing is known of, or the wrong thing, is refused
+    in the end; it is read as the guides' containers, whose tag tells no version."""
+    return speaking(version) or DEFAULT
 
 
 def apart(before: Any, wanted: Any) -> bool:

@@ -13,8 +13,7 @@ from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import arguments
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEFAULT
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import arguments, generation
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.extras import Extra, extras
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.old import Desired, Old
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.problems import _data_problem, problems
@@ -101,6 +100,7 @@ def analyse(old: Old, desired: Desired) -> dict[str, Any]:
         "running": docker_cli.is_running(dict(old.container)),
         "version": old.version,
         "version_relation": relation(old.version, desired.version),
+        "apart": generation.apart(old.version, desired.version),
         "role": old.role,
         "worker_name": old.worker_name,
         "token_source": token_source(old),
@@ -121,8 +121,9 @@ def analyse(old: Old, desired: Desired) -> dict[str, Any]:
 
 
 def secrets_of(container: Mapping[str, Any]) -> set[str]:
-    """Values in the container's arguments and environment that must never be printed."""
+    """Values in the container's arguments and environment that must never be printed, whichever generation's they are."""
     config = container.get("Config") or {}
     words = arguments.words_of(config.get("Entrypoint"), config.get("Cmd"))
-    given = redact.secrets_in(arguments.parse(words, DEFAULT.command_line).values)
+    read = [arguments.parse(words, each.command_line).values for each in generation.DEPLOYED]
+    given = {secret for values in read for secret in redact.secrets_in(values)}
     return redact.secrets_of(words, docker_cli.environment_of(container)) | redact.telling(given)

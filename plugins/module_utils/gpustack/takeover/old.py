@@ -132,7 +132,7 @@ def read_old(
 ) -> Old:
     of_image = ((image or {}).get("Config") or {}).get("Env") or []
     version, version_error = read_version(run, container, image, generations.DEFAULT, version_timeout)
-    generation = generations.speaking(version or described(container).version) or generations.DEFAULT
+    generation = generations.of_container(version or described(container).version)
     told = Settings(run, described(container), generation.command_line, timeout, of_image)
     file, error = _read_config_file(told)
     old = Old(

@@ -22,6 +22,9 @@ def problems(old: Old, desired: Desired, found: list[Extra]) -> list[str]:
     """Sentences, one for each thing that stands against taking the container over."""
     if workloads.workload(dict(old.container)):
         return [_model_problem(old)]
+    if generation.apart(old.version, desired.version):
+        # With the remedy the variables come to something else.
+        return [sentence for sentence in (_role_problem(old, desired), _generation_problem(old, desired)) if sentence]
     return [
         sentence
         for sentence in (
@@ -217,6 +220,15 @@ def _worker_name_problem(old: Old) -> str:
     )
 
 
+def _generation_problem(old: Old, desired: Desired) -> str:
+    lasting = generation.lasting(old.version)
+    keep = f"Set gpustack_version: {lasting} to keep it, or" if lasting else "Leave the host out to keep it, or"
+    return (
+        f"The container {old.name} runs GPUStack {old.version}, whose data {desired.version} does not take."
+        f" {keep} remove it and set gpustack_data_volume to a new one to begin anew."
+    )
+
+
 def _version_problem(old: Old, desired: Desired) -> str:
     how = relation(old.version, desired.version)
     if how == "unknown":
@@ -228,12 +240,6 @@ def _version_problem(old: Old, desired: Desired) -> str:
             " version'"
         )
     lasting = generation.lasting(old.version)
-    if generation.apart(old.version, desired.version):
-        keep = f"Set gpustack_version: {lasting} to keep it, or" if lasting else "Leave the host out to keep it, or"
-        return (
-            f"The container {old.name} runs GPUStack {old.version}, whose data {desired.version} does not take."
-            f" {keep} remove it and set gpustack_data_volume to a new one to begin anew."
-        )
     if how == "newer":
         keep = f"Set gpustack_version: {lasting} to keep it." if lasting else "Leave the host out to keep it."
         return f"The container {old.name} runs GPUStack {old.version}, newer than {desired.version}: its data does not go back. {keep}"
