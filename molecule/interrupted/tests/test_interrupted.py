@@ -136,7 +136,7 @@ def test_worker_that_lost_its_data_is_refused_by_name_and_replaced_when_asked(in
     assert run_playbook("site", *BOTH, variables={"gpustack_worker_replace_stale": True}).rc == 0
     assert_both_are_ready(workers)
     after = {name: identity(atlas(name)) for name in names}
-    # GPUStack 0.7 knows a worker by its data, 2 by its host: it gives the worker its record again, and with it the models that are bound to it.
+    # GPUStack 0.7 knows a worker by its data, 2 by its host: it gives it its record again, and with it the models that are bound to it.
     assert after["atlas1"] == before["atlas1"] and (after["atlas2"] != before["atlas2"]) is OLD
     assert ({name: worker["id"] for name, worker in workers().items()} == known) is not OLD
     assert started(atlas("atlas1")) == interrupted.server
