@@ -94,10 +94,13 @@ VM_TEST_LAB := $(VM_TEST_LAB_$(or $(TEST_LANE),1))
 comma := ,
 parts = $(subst $() $(),$(comma),$(strip $(1)))
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+# Those that are slow and rarely broken: a takeover, the scenarios with GPUStack 0.7 that are the same for both generations, and with GPUStack 2 one
+# that 0.7 stands for in test.
+LONG_ONLY := molecule-documented molecule-scale_out
 # In two lanes of about the same length. The Swarm is measured under load, and the site on virtual machines takes all of the processors, so that
 # both are alone.
-CLUSTERS := $(filter-out molecule-vm_% molecule-swarm molecule-check_mode,$(SCENARIOS:%=molecule-%))
-BESIDE_UNIT := molecule-awx molecule-default molecule-images molecule-options
+CLUSTERS := $(filter-out molecule-vm_% molecule-swarm molecule-check_mode $(LONG_ONLY),$(SCENARIOS:%=molecule-%)) old-scale_out
+BESIDE_UNIT := molecule-awx molecule-images molecule-options
 
 .PHONY: lint
 lint: venv ## form and types: ruff, mypy, yamllint, ansible-lint (production), the changelog
@@ -166,15 +169,15 @@ molecule-vm_%: vm-lab
 # A scenario that is the same for both, with GPUStack 0.7.
 .PHONY: old-%
 old-%:
-	@TEST_GPUSTACK_0_7=1 $(MAKE) --no-print-directory molecule-$*
+	@TEST_LONG=1 TEST_GPUSTACK_0_7=1 $(MAKE) --no-print-directory molecule-$*
 
 # A scenario with its tests that are marked as long.
 .PHONY: long-%
 long-%:
 	@TEST_LONG=1 $(MAKE) --no-print-directory molecule-$*
 
-# The scenario check_mode is a part of each version of the matrix here, and on the version of the other scenarios in test-long. On virtual machines
-# one takeover of a store and one site.yml with a reboot are tried here; a check, a second run, a dead store and what storage is refused for, there.
+# The scenario check_mode is a part of each version of the matrix here, with either generation of GPUStack. On virtual machines one takeover of a
+# store and one site.yml with a reboot are tried here; a check, a second run, a dead store and what storage is refused for, in test-long.
 .PHONY: test
 test: venv ## the tests; prints what each part took, and leaves nothing behind
 	@tests/run lab lint,unit,$(call parts,$(call matrix_of,test)),$(call parts,$(BESIDE_UNIT))+$(call parts,$(filter-out $(BESIDE_UNIT),$(CLUSTERS)) lab-down) molecule-swarm vm-lab \
@@ -182,7 +185,8 @@ test: venv ## the tests; prints what each part took, and leaves nothing behind
 
 .PHONY: test-long
 test-long: venv ## what test leaves out
-	@tests/run lab $(call parts,$(call matrix_of,long)) vm-lab molecule-vm_refusals long-vm_site
+	@tests/run lab $(call parts,$(call matrix_of,long) molecule-scale_out)+long-default,long-interrupted,$(call parts,$(LONG_ONLY:molecule-scale_out=)),old-interrupted,old-options,old-reset \
+	  vm-lab molecule-vm_refusals long-vm_site
 
 .PHONY: lab
 lab: ## the servers' images for the tests, and empty servers

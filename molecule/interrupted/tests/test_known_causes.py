@@ -43,6 +43,7 @@ def test_container_stays_where_docker_refuses_the_next(server, options):
     assert server.check_output("docker ps --all --format '{{.Names}}'") == "gpustack"
 
 
+@pytest.mark.long
 def test_worker_with_an_old_token_is_told_from_one_whose_clock_is_wrong(atlas, api):
     worker = atlas("atlas2")
     worker.check_output(f"cp {CONFIG} /root/config.yaml; sed -i 's/^token:.*/token: \"0123456789abcdef0123456789abcdef\"/' {CONFIG}")
@@ -69,6 +70,7 @@ GARBAGE = (
 )
 
 
+@pytest.mark.long
 def test_database_that_is_garbage_is_named_with_the_place_of_the_copies(server):
     files, spoil, told = GARBAGE
     server.check_output("docker stop gpustack")

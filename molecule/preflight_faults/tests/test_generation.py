@@ -42,7 +42,8 @@ def test_port_that_the_server_s_image_takes_is_looked_at(playbook, atlas, port, 
     finally:
         server.check_output("systemctl stop squatter")
     assert run.rc == 2
-    remedy = f"Stop that, or set another port: {variable} in gpustack_server_config." if variable else "Stop that; GPUStack has no other for it."
+    stop = f"Stop that, or set another port: {variable} in gpustack_server_config."
+    remedy = stop if variable else "Stop that; GPUStack has no other for it."
     assert told(run, "ports") == [f"FAIL [ports] atlas1: port {port} is taken by python3 (pid {pid}); GPUStack needs it. {remedy}"]
 
 
