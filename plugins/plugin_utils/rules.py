@@ -104,7 +104,9 @@ def _dict(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[Wrong
             continue
         fits, expected = texts.KINDS[rule.get("names", "word")]
         if known is None and not (isinstance(key, str) and fits(key)):
-            yield Wrong(f"{where}.{key}", found(item, secret), f"its name to be {expected}")
+            plain = re.sub(r"[.-]", "_", str(key))
+            remedy = f"Did you mean {plain}?" if plain != key and fits(plain) else "Correct it."
+            yield Wrong(f"{where}.{key}", found(item, secret), f"its name to be {expected}", remedy)
             continue
         yield from judge(item, known[key] if known is not None else rule["of"], f"{where}.{key}", secret and _hides(str(key), item, rule))
     missing = [key for key in rule.get("needs", ()) if key not in value]

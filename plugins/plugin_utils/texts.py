@@ -137,7 +137,8 @@ KINDS: dict[str, tuple[Callable[[str], bool], str]] = {
     "chip": (_like(r"[A-Za-z0-9][A-Za-z0-9_-]*"), "the name of a chip, such as 910B4"),
     "docker_name": (_DOCKER_NAME, _DOCKER_NAME_TEXT),
     "volume_name": (_DOCKER_NAME, f"the name of a Docker volume ({_DOCKER_NAME_TEXT}), or an absolute path"),
-    "variable": (_like(r"[A-Za-z_][A-Za-z0-9_.-]*"), "a variable's name, of letters, digits and _"),
+    # Docker takes others too; a shell can't read them, and sh leaves them out of what it runs.
+    "variable": (_like(r"[A-Za-z_][A-Za-z0-9_]*"), "a variable's name, of letters, digits and _"),
     "label": (_like(r"(?!gpustack\.)[\w./-]+"), "a label's name, not one that begins with gpustack."),
     "port_range": (is_port_range, "a range of ports, such as 40000-40063"),
     "size": (_like(r"(?i:[0-9]+(?:[bkmgtp]b?)?)"), "a size, such as 16g"),

@@ -157,8 +157,8 @@ def test_host_whose_data_is_a_copy_of_another_workers_is_refused_with_the_way_ou
         return copy_refusals(host, [{**known, **worker}], "atlas7", {"atlas1": {"gpustack_worker_name": "npu-1"}, "atlas7": {}}, groups)
 
     assert told() == [
-        "atlas7: its data has the identity of the worker npu-1 (10.0.0.1); expected one of its own. On the copy run: docker stop "
-        "gpustack; rm -f /srv/own/worker_uuid; the next run of site.yml gives it an identity of its own."
+        "atlas7: its data has the identity of the worker npu-1 (10.0.0.1); expected one of its own. On the copy run this, and "
+        "site.yml then, which gives it an identity of its own: docker stop gpustack; rm -f /srv/own/worker_uuid"
     ]
     # The host itself, by an earlier name or at an earlier address, and others.
     assert told(ip="10.0.0.7") == told(name="atlas7") == told(name="by-hand") == told(worker_uuid="v") == []
@@ -176,8 +176,8 @@ def test_copy_of_another_workers_data_is_refused_also_where_gpustack_tells_no_id
         return copy_refusals(host, [known], "atlas7", {"atlas1": {"gpustack_worker_name": "npu-1"}, "atlas7": {}}, groups)
 
     assert told() == [
-        "atlas7: its data has the identity of the worker npu-1 (10.0.0.1); expected one of its own. On the copy run: "
-        "rm -f /srv/own/worker_uuid; the next run of site.yml gives it an identity of its own."
+        "atlas7: its data has the identity of the worker npu-1 (10.0.0.1); expected one of its own. On the copy run this, and "
+        "site.yml then, which gives it an identity of its own: rm -f /srv/own/worker_uuid"
     ]
     # The host itself, and another.
     assert told(ip="10.0.0.7") == told(name="npu-2") == []

@@ -867,12 +867,14 @@ def test_cloned_host_is_named_with_its_twin_and_the_way_out():
     running = {"name": "gpustack"}
     hosts = {"atlas1": with_identity("u1"), "atlas2": with_identity("u2", "/srv/gpu stack", running), "atlas3": with_identity("u2")}
     found = summary({"atlas1": [], "atlas2": [], "atlas3": []}, **hosts)
-    after = "the next run of site.yml gives it an identity of its own."
-    assert found["report"][1:3] == [
-        "FAIL [identity] atlas2: the worker's identity u2 is also that of atlas3. One is a copy of the other. "
-        f"On the copy run: docker stop gpustack; rm -f '/srv/gpu stack/worker_uuid'; {after}",
-        "FAIL [identity] atlas3: the worker's identity u2 is also that of atlas2. One is a copy of the other. "
-        f"On the copy run: rm -f /srv/gpustack/worker_uuid; {after}",
+    told = (
+        ", of which one is a copy; expected one of its own. On the copy run this, and site.yml then, which gives it an identity of its own:"
+    )
+    assert found["report"][1:5] == [
+        f"FAIL [identity] atlas2: the worker's identity u2 is also that of atlas3{told}",
+        "  docker stop gpustack; rm -f '/srv/gpu stack/worker_uuid'",
+        f"FAIL [identity] atlas3: the worker's identity u2 is also that of atlas2{told}",
+        "  rm -f /srv/gpustack/worker_uuid",
     ]
     assert not summary({"atlas2": [], "atlas3": []}, settings={"skip": ["identity"]}, **hosts)["stop"]
 

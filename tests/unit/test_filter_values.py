@@ -151,6 +151,9 @@ def test_what_is_let_pass_is_taken_by_ansible_and_what_can_not_be_is_refused(nam
         ("gpustack_env", {"DEBUG": True}, ".DEBUG true; expected a text or a number"),
         ("gpustack_env", {"HF_TOKEN": True}, ".HF_TOKEN true; expected a text or a number, as a text. Put it in quotes."),
         ("gpustack_env", {"1A": "x"}, "expected its name to be a variable's name"),
+        ("gpustack_env", {"HF-TOKEN": "x"}, ".HF-TOKEN a text that is not shown; expected its name to be a variable's name, of letters, "
+         "digits and _. Did you mean HF_TOKEN?"),
+        ("gpustack_env", {"vllm.use.v1": 1}, "Did you mean vllm_use_v1?"),
         ("gpustack_volumes", "/a:/b", '"/a:/b"; expected a list'),
         ("gpustack_volumes", ["/a"], "[1] \"/a\"; expected source:target"),
         ("gpustack_volumes", ["a b:/c"], "[1] \"a b:/c\"; expected source:target"),

@@ -343,7 +343,7 @@ def test_all_that_goes_beyond_the_guide_is_listed_in_one_sentence():
         " gpustack_server_config.service_port_range, gpustack_server_config.system_reserved, gpustack_env.HTTP_PROXY,"
         " gpustack_env.LD_PRELOAD, gpustack_env.MY_SECRET, gpustack_volumes, gpustack_container_options.log_options,"
         " gpustack_container_options.privileged, gpustack_container_options.shm_size, gpustack_container_options.ulimits"
-        " to the same, or give them up with gpustack_takeover_drop:"
+        ' to the same, and give up the rest with gpustack_takeover_drop: ["--device"]; or give up all of it with gpustack_takeover_drop:'
         ' ["--debug", "GPUSTACK_ENABLE_RAY", "--huggingface-token", "--service-port-range", "--system-reserved",'
         ' "HTTP_PROXY", "LD_PRELOAD", "MY_SECRET", "/tmp/x", "/tools", "--log-opt", "--privileged", "--shm-size",'
         ' "--ulimit", "--device"].'
@@ -404,6 +404,23 @@ def test_settings_are_compared_by_what_they_mean():
         "--debug",
         "HF_TOKEN",
     ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("no_such", 'no_such: 1 (in /c.yaml), no setting of GPUStack 0.7.1. Give them up with gpustack_takeover_drop: ["--no-such"].'),
+        ("metrics_port", "metrics_port: 1 (in /c.yaml). Set gpustack_server_config.metrics_port to the same, or give them up with "),
+    ],
+)
+def test_no_variable_is_named_for_a_setting_that_gpustack_does_not_have(setting, told):
+    found = examined(described([*SERVER, "--config-file", "/c.yaml"]), desired(), files={"/c.yaml": f"{setting}: 1\n"})
+    assert told in found["problems"][0]
+
+
+def test_no_variable_is_named_for_a_name_that_it_does_not_take():
+    found = examined(described(SERVER, env=["A-B=1"]), desired())
+    assert found["problems"][0].endswith('-e A-B=***. Give them up with gpustack_takeover_drop: ["A-B"].')
 
 
 def test_the_command_line_counts_before_the_environment_and_that_before_the_file():

@@ -30,8 +30,8 @@ def clones(play: Play) -> list[tuple[str, Finding]]:
     for uuid, sharing in holders.items():
         for host in sharing if len(sharing) > 1 else ():
             others = ", ".join(each for each in sharing if each != host)
-            text = f"the worker's identity {uuid} is also that of {others}"
-            found.append((host, Finding("identity", "fail", text, f"One is a copy of the other. {_forget(read[host])}")))
+            text = f"the worker's identity {uuid} is also that of {others}, of which one is a copy; expected one of its own"
+            found.append((host, Finding("identity", "fail", text, _forget(read[host]))))
     return found
 
 
@@ -58,4 +58,4 @@ def _forget(found: dict) -> str:
     container = (found.get("container") or {}).get("name")
     stop = f"docker stop {container}; " if container else ""
     path = shlex.quote(f"{found['data']['path']}/worker_uuid")
-    return f"On the copy run: {stop}rm -f {path}; the next run of site.yml gives it an identity of its own."
+    return f"On the copy run this, and site.yml then, which gives it an identity of its own:\n  {stop}rm -f {path}"

@@ -16,6 +16,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.files import is_wi
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.container import Setting
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.old import Desired, Old
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import version_key
 
 # Carried over without a variable, or judged by a rule of their own.
 _CARRIED = frozenset(
@@ -80,12 +81,21 @@ def _setting_extras(old: Old, desired: Desired) -> list[Extra]:
         if setting.source == "environment":
             given = desired.env.get(setting.name)
             covered = covered or (given is not None and old.variable(setting.name) == given)
-        remedy = _variable_of(old, key) or f"gpustack_{desired.role}_config.{key}"
-        kind = "environment" if setting.source == "environment" else "argument"
-        found.append(Extra(setting.name, kind, _typed(old, setting), covered, desired.dropped(setting.name), remedy))
+        kind, text, remedy = "environment" if setting.source == "environment" else "argument", _typed(old, setting), _variable_of(old, key)
+        if not remedy and _is_known(desired, key):
+            remedy = f"gpustack_{desired.role}_config.{key}"
+        elif not remedy:
+            text = f"{text}, no setting of GPUStack {desired.version}"
+        found.append(Extra(setting.name, kind, text, covered, desired.dropped(setting.name), remedy))
     for word in old.strays:
         found.append(Extra(word, "argument", redact.value("", word), False, desired.dropped(word)))
     return found
+
+
+def _is_known(desired: Desired, key: str) -> bool:
+    """Whether the inventory may give it as a setting of GPUStack's."""
+    table = desired.generation.command_line
+    return key in table.settings | table.file_only and key not in table.idle and not table.lacks(key, version_key(desired.version))
 
 
 def _variable_of(old: Old, key: str) -> str:
@@ -131,7 +141,8 @@ def _environment_extras(old: Old, desired: Desired) -> list[Extra]:
             continue
         text = f"-e {name}={redact.variable(name, value)}"
         covered = _all_in(value, desired.env.get(name, "")) if name in lists else _env_covered(name, value, desired.env)
-        remedy = _variable_of(old, name) or f"gpustack_env.{name}"
+        # What no shell can read is no name that gpustack_env takes.
+        remedy = _variable_of(old, name) or (f"gpustack_env.{name}" if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) else "")
         found.append(Extra(name, "environment", text, covered, desired.dropped(name), remedy))
     return found
 

@@ -88,10 +88,17 @@ def _extras_problem(old: Old, desired: Desired, found: list[Extra]) -> str:
         return ""
     remedies = list(dict.fromkeys(extra.remedy for extra in left if extra.remedy))
     names = list(dict.fromkeys(redact.text(extra.name) for extra in left))
-    remedy = f"Set {', '.join(remedies)} to the same, or give them up" if remedies else "Give them up"
+    rest = list(dict.fromkeys(redact.text(extra.name) for extra in left if not extra.remedy))
+    drop = f"gpustack_takeover_drop: {json.dumps(names)}"
+    if not remedies:
+        remedy = f"Give them up with {drop}."
+    elif not rest:
+        remedy = f"Set {', '.join(remedies)} to the same, or give them up with {drop}."
+    else:
+        some = f"gpustack_takeover_drop: {json.dumps(rest)}"
+        remedy = f"Set {', '.join(remedies)} to the same, and give up the rest with {some}; or give up all of it with {drop}."
     return (
-        f"The container {old.name} was made by hand with what the variables do not say:"
-        f" {', '.join(extra.text for extra in left)}. {remedy} with gpustack_takeover_drop: {json.dumps(names)}."
+        f"The container {old.name} was made by hand with what the variables do not say: {', '.join(extra.text for extra in left)}. {remedy}"
     )
 
 
