@@ -62,7 +62,7 @@ TITLES = {
 }
 MENU = {
     "en": {"guides": "Guides", "look up": "Reference", "all": "Modules and roles, option by option", "more": "More"},
-    "zh": {"guides": "指南", "look up": "参考", "all": "模块与 role 的全部参数（英文）", "more": "更多（英文）"},
+    "zh": {"guides": "指南", "look up": "参考", "all": "模块与角色的全部参数（英文）", "more": "更多（英文）"},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import pathlib
@@ -30,7 +31,9 @@ def kill_with_descendants(process: subprocess.Popen) -> None:
     while found := {int(pid) for pid, parent in table if int(parent) in family} - family:
         family |= found
     for pid in family:
-        os.kill(pid, signal.SIGKILL)
+        # One that has ended meanwhile needs no end.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     process.wait()
 
 
