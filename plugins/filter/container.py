@@ -22,7 +22,7 @@ _REFUSALS = (
     (
         "argument",
         r"Unsupported parameters|of type|[Cc]onvert|[Ee]rror parsing|invalid|value of|missing (?:required|parameter)|Cannot |appears twice"
-        r"|[Dd]uplicate mount|unknown (?:log opt|or invalid runtime|capability)|no log driver|looking up logging plugin|CPUs are not available",
+        r"|[Dd]uplicate mount|unknown (?:log opt|or invalid runtime|capability)|no log driver|logging plugin|CPUs are not available",
     ),
 )
 

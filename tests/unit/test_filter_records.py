@@ -174,7 +174,8 @@ def test_name_that_another_worker_has_is_found_before_the_server_gets_a_worker_o
     found = asked("_gpustack_stale", {}, __gpustack_cluster=cluster)
     assert found == {**KNOWN, "ip": "10.0.0.9", "here": False}
     assert asked("_gpustack_stale", {}, __gpustack_cluster={"skipped": True}) == {}
-    assert asked("_gpustack_adopts | bool", {}, gpustack_version="2.3.0") and not asked("_gpustack_adopts | bool", {}, gpustack_version="0.7.1")
+    adopts = {version: asked("_gpustack_adopts | bool", {}, gpustack_version=version) for version in ("0.7.1", "2.3.0")}
+    assert adopts == {"0.7.1": False, "2.3.0": True}
 
 
 def test_name_that_another_worker_has_is_a_finding_of_preflight():
