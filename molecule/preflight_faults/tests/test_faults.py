@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import HOSTS, IMAGE, VERSION, Run, lab
+from conftest import HOSTS, VERSION, Run, lab
 
 ONE_HOSTNAME = (
     f"WARN [hostname] {', '.join(HOSTS)}: the hostname localhost.localdomain is shared by {', '.join(HOSTS)}. "
@@ -151,7 +151,7 @@ def test_docker_ports_holders_store_and_inventory_are_judged_and_a_bad_server_is
     on("atlas2", "mv /usr/bin/docker /run/docker-away")
     on("atlas3", "systemd-run -q --unit=squatter python3 -m http.server 10150")
     on("atlas3", "timeout 300 bash -c 'until (</dev/tcp/127.0.0.1/10150) 2>/dev/null; do systemctl is-active -q squatter; done'")
-    image = f"--entrypoint=sleep {IMAGE} infinity"
+    image = "--entrypoint=sleep quay.io/ascend/vllm-ascend:v0.9.2rc1 infinity"
     on("atlas4", f"docker run --detach --name=vllm --device=/dev/davinci0 --device=/dev/davinci1 {image}")
     on("atlas4", f"docker run --detach --name=monitor --privileged {image}")
     on("atlas5", "npu-sim set absent on")
@@ -339,9 +339,9 @@ def test_ports_that_firewalld_closes_are_named_when_it_stays_and_open_ones_pass(
         f"FAIL [firewall] {workers}: it cannot reach port 8080 of the server atlas1 (unreachable). "
         "Set gpustack_firewall: configure, or run on atlas1:",
         "  firewall-cmd --add-port=8080/tcp && firewall-cmd --runtime-to-permanent",
-        f"FAIL [firewall] {workers}: port 10150 and port 40000 cannot be reached from the server atlas1 (unreachable). "
+        f"FAIL [firewall] {workers}: port 10150 cannot be reached from the server atlas1 (unreachable). "
         "Set gpustack_firewall: configure, or run there:",
-        "  firewall-cmd --add-port=10150/tcp --add-port=40000-40063/tcp && firewall-cmd --runtime-to-permanent",
+        "  firewall-cmd --add-port=10150/tcp && firewall-cmd --runtime-to-permanent",
         "The others would pass with:",
         "  --limit '!" + ",!".join(HOSTS[1:]) + "'",
     ]
