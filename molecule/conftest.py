@@ -21,7 +21,7 @@ DATA = "/var/lib/gpustack"
 INVENTORY = "inventories/lab/hosts.yml"
 MACHINES = "inventories/vm/hosts.yml"
 # Added to the inventory, has the lab run GPUStack 0.7
-EARLIER = "molecule/shared/gpustack-0.7.yml"
+EARLIER = "inventories/lab/gpustack-0.7.yml"
 
 LONG = bool(os.environ.get("TEST_LONG"))
 # Whether a scenario that is the same for both generations of GPUStack runs with 0.7
