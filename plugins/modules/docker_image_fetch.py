@@ -30,6 +30,11 @@ options:
   archive:
     description: A file on the host to load the image from, in place of its registry.
     type: path
+  further:
+    description: Further images that the archive is to bring. One that is not there afterwards is an error.
+    type: list
+    elements: str
+    default: []
   username:
     description: The user name at the registry; empty where it asks for none.
     type: str
@@ -102,7 +107,7 @@ def start(parameters: dict[str, Any], jobs: image_job.Jobs) -> str:
         jobs.write({"job": name, "what": what, "progress": "started", "finished": False, "error": None, "kind": None})
         headers = docker_images.credentials(parameters["image"], parameters["username"], parameters["password"])
         if os.fork() == 0:
-            image_job.work(jobs, parameters["image"], parameters["archive"], headers, parameters["timeout"])
+            image_job.work(jobs, [parameters["image"], *parameters["further"]], parameters["archive"], headers, parameters["timeout"])
         return name
 
 
@@ -123,6 +128,7 @@ def main() -> None:
         argument_spec={
             "image": {"type": "str", "required": True},
             "archive": {"type": "path"},
+            "further": {"type": "list", "elements": "str", "default": []},
             "username": {"type": "str", "default": ""},
             "password": {"type": "str", "default": "", "no_log": True},
             "timeout": {"type": "int", "default": 3600},

@@ -143,6 +143,34 @@ def test_what_the_variable_does_to_a_record_is_said_as_this_gpustack_does_it():
     assert told[1] == told[0].replace("to remove it;", "to take its record over;")
 
 
+FIRST = {"known": {}}
+
+
+@pytest.mark.parametrize(
+    ("of_server", "cluster", "due"),
+    [
+        ({"__gpustack_plan": {"action": "create"}, "__gpustack_host": {"data": {"exists": False}}}, {}, True),
+        # The run that made it was ended, and the next one finds it there.
+        ({"__gpustack_plan": {"action": "wait"}}, FIRST, True),
+        ({"__gpustack_plan": {"action": "none"}}, FIRST, True),
+        ({}, FIRST, True),
+        # Found all well before
+        ({"__gpustack_plan": {"action": "none"}}, {"known": {"workers": {"atlas1": "u"}}}, False),
+        # Its data was there before, and people may have logged in.
+        ({"__gpustack_plan": {"action": "create"}, "__gpustack_host": {"data": {"exists": True}}}, FIRST, False),
+        ({"__gpustack_plan": {"action": "replace"}, "__gpustack_takeover": {"hand_made": True}}, FIRST, False),
+        ({}, {"msg": "no answer"}, False),
+    ],
+)
+def test_how_to_log_in_is_told_until_a_run_has_found_all_well(of_server, cluster, due):
+    variables = variables_of("server", "both", "1.45", STORE, {"__gpustack_cluster": cluster})
+    variables["hostvars"] = {**variables["hostvars"], "atlas2": {**variables["hostvars"].get("atlas2", {}), **of_server}}
+    templar = Templar(loader=DataLoader(), variables=variables)
+    assert templar.template(_trusted("{{ _gpustack_login_due | bool }}")) is due
+    variables["ansible_check_mode"] = True
+    assert not Templar(loader=DataLoader(), variables=variables).template(_trusted("{{ _gpustack_login_due | bool }}"))
+
+
 SERVER = {"container": {"running": True}, "data": {"worker_uuid": None, "worker_name": None}, "resolved": {"10.0.0.2": "10.0.0.2"}}
 
 

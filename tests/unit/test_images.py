@@ -10,11 +10,16 @@ import threading
 from http.server import BaseHTTPRequestHandler
 
 import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import api as docker_api
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import image_job
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import images as docker_images
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.api import ApiError
 from ansible_collections.ascend.gpustack.plugins.modules import docker_image_fetch, docker_registry_info
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import _trusted
+from shared import ROOT
 
 NAME = "gpustack/gpustack:v0.7.1-npu"
 PULL = [
@@ -108,7 +113,9 @@ class Engine(BaseHTTPRequestHandler):
         self.respond(self.answers["messages"])
 
     def do_GET(self) -> None:
-        self.respond([{"Id": "sha256:1"}], 200 if self.answers["present"] else 404)
+        lacking = any(name in self.path for name in self.answers.get("lacks", ()))
+        there = self.answers["present"] and not lacking
+        self.respond([{"Id": "sha256:1"} if there else {"message": f"No such image: {self.path}"}], 200 if there else 404)
 
     def respond(self, messages: list, status: int = 200) -> None:
         text = "".join(json.dumps(message) + "\n" for message in messages).encode()
@@ -139,7 +146,7 @@ def engine(tmp_path, monkeypatch):
 def brought(tmp_path, **parameters) -> dict:
     jobs = image_job.Jobs(str(tmp_path / "job"))
     jobs.write({"job": "1", "what": [], "progress": "", "finished": False, "error": None, "kind": None})
-    image_job.bring(jobs, NAME, parameters.get("archive"), {}, 5)
+    image_job.bring(jobs, [NAME, *parameters.get("further", [])], parameters.get("archive"), {}, 5)
     return jobs.read()
 
 
@@ -154,7 +161,27 @@ def test_pull_and_load_end_with_the_image_or_with_the_engines_reason(tmp_path, e
     assert brought(tmp_path, archive=str(tmp_path / "none"))["kind"] == "archive"
     # Docker was stopped, and its messages ended without an error.
     engine.answers = {"messages": PULL, "present": False}
-    assert "404" in brought(tmp_path)["error"]
+    assert "No such image" in brought(tmp_path)["error"]
+
+
+def test_archive_that_does_not_bring_all_that_was_to_be_in_it_is_an_error(tmp_path, engine):
+    archive = tmp_path / "image.tar"
+    archive.write_bytes(b"0" * 100)
+    engine.answers = {"messages": PULL, "present": True, "lacks": ["runtime:health"]}
+    further = ["gpustack/runtime:pause", "gpustack/runtime:health"]
+    found = brought(tmp_path, archive=str(archive), further=further)
+    assert "runtime:health" in found["error"] and found["kind"] == "archive"
+    assert brought(tmp_path, archive=str(archive), further=further[:1])["error"] is None
+
+
+def test_every_image_that_an_archive_is_loaded_for_is_looked_for():
+    tasks = yaml.safe_load((ROOT / "roles/gpustack/tasks/image_load.yml").read_text())[0]["block"]
+    (asked,) = [each["ascend.gpustack.docker_image_fetch"] for each in tasks if "ascend.gpustack.docker_image_fetch" in each]
+    words = {"__gpustack_load": {"images": ["a", "b", "c"]}}
+    assert [Templar(loader=DataLoader(), variables=words).template(_trusted(asked[key])) for key in ("image", "further")] == [
+        "a",
+        ["b", "c"],
+    ]
 
 
 def test_process_that_brings_an_image_is_joined_and_its_sudden_end_is_told(tmp_path):

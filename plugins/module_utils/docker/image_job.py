@@ -74,32 +74,36 @@ class Jobs:
         os.replace(f"{self._state}.new", self._state)
 
 
-def work(jobs: Jobs, image: str, archive: str | None, headers: dict[str, str], timeout: float) -> NoReturn:
-    """What the process does: bring the image, and end. The SSH session that started it must not wait for it."""
+def work(jobs: Jobs, images: list[str], archive: str | None, headers: dict[str, str], timeout: float) -> NoReturn:
+    """What the process does: bring the images, and end. The SSH session that started it must not wait for it."""
     code = 1
     try:
         os.setsid()
         nothing = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(nothing, stream)
-        bring(jobs, image, archive, headers, timeout)
+        bring(jobs, images, archive, headers, timeout)
         code = 0
     finally:
         os._exit(code)
 
 
-def bring(jobs: Jobs, image: str, archive: str | None, headers: dict[str, str], timeout: float) -> None:
+def bring(jobs: Jobs, images: list[str], archive: str | None, headers: dict[str, str], timeout: float) -> None:
+    """Of a registry the first image alone, of an archive all that are to be in it."""
     state, progress = jobs.read(), docker_images.Progress()
     try:
         with open(archive, "rb") if archive else contextlib.nullcontext() as body:
-            _take(jobs, state, progress, _messages(image, body, headers, timeout, jobs, state), time.monotonic() + timeout)
+            _take(jobs, state, progress, _messages(images[0], body, headers, timeout, jobs, state), time.monotonic() + timeout)
         if not progress.error:
             # An engine that was stopped may end its messages as if all were well.
-            docker_api.api(timeout)("GET", f"/images/{quote(image, safe='/:@')}/json")
+            for image in images:
+                docker_api.api(timeout)("GET", f"/images/{quote(image, safe='/:@')}/json")
     except docker_api.ApiError as error:
         timed_out = "timed out" in str(error)
         state.update(error=f"no end within {timeout:g} s" if timed_out else str(error))
-        state.update(kind="time" if timed_out else docker_images.kind_of(error))
+        # What an archive was to bring, and did not
+        lacking = archive and error.status == 404
+        state.update(kind="time" if timed_out else "archive" if lacking else docker_images.kind_of(error))
     except OSError as error:
         state.update(error=str(error), kind="archive")
     if progress.error:
