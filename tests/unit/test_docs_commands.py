@@ -20,8 +20,8 @@ from shared import PAGES, ROOT
 
 GUIDES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *PAGES["en"], *PAGES["zh"]]
 INTERNET = re.compile(
-    r"git clone|pip (install(?! --no-index)|download)|ansible-galaxy collection download|docker (pull|save)|apt-get|make demo|ansible-builder"
-    r"|podman push|(?<!galaxy && )ansible-galaxy collection install"
+    r"git clone|pip (install(?! --no-index)|download)|ansible-galaxy collection download|docker (pull|save)|apt-get|make demo"
+    r"|ansible-builder|podman push|(?<!galaxy && )ansible-galaxy collection install"
 )
 # What only a clone has
 CLONE = re.compile(r"git clone|\bmake |awx|requirements\.(txt|yml)|cp -r inventories/example")
