@@ -609,9 +609,10 @@ def test_a_container_of_the_guides_whose_version_is_not_told_is_read_with_its_ow
     """Where the one that the inventory wants has other settings too."""
     unread = Result(127, "", "docker: Error response from daemon: exec: bash: not found.\n")
     container = described([*SERVER, "--ray-args=--num-cpus=1", "--ray-args=--block"])
-    for wanted in ("0.7.1", generation.DEFAULT.release):
+    for wanted, told in (("0.7.1", ""), (generation.DEFAULT.release, f", no setting of GPUStack {generation.DEFAULT.release}")):
         found = examined(container, desired(version=wanted), version=unread)
-        assert [each["text"] for each in found["extras"] if each["name"] == "--ray-args"] == ["--ray-args --num-cpus=1 --ray-args --block"]
+        (extra,) = [each["text"] for each in found["extras"] if each["name"] == "--ray-args"]
+        assert extra == "--ray-args --num-cpus=1 --ray-args --block" + told
         assert (
             f"can't be read (docker: Error response from daemon: exec: bash: not found.); expected one up to {wanted}, since"
             in (found["problems"][-1])
