@@ -167,7 +167,7 @@ def test_check_names_every_object_that_the_run_creates_and_no_other(story):
         "container gpustack",
         "directory /data/models/gpustack-cache",
         # Which CANN the driver carries, for models without a version
-        *([] if OLD else ["file /etc/gpustack/managed/toolkit/latest/runtime/version.info"]),
+        *([] if OLD else ["file /etc/gpustack/managed/ascend-toolkit/latest/runtime/version.info"]),
     }
 
 
