@@ -100,3 +100,14 @@ def test_new_containers_have_no_secret_in_their_environment(taken_over, atlas):
 def test_run_after_the_takeover_changes_nothing(taken_over, inventory):
     run = run_playbook("site", *inventory, *BOTH, variables=ACCEPTED)
     assert (run.rc, {host: counts["changed"] for host, counts in run.recap.items()}) == (0, {"atlas1": 0, "atlas2": 0})
+
+
+def test_reset_removes_the_containers_of_the_models_that_the_host_runs_and_no_other(taken_over, before, inventory, atlas):
+    host = atlas("atlas2")
+    host.check_output("docker run --detach --name=mine --entrypoint=sleep quay.io/ascend/vllm-ascend:v0.9.2rc1 infinity")
+    asked = run_playbook("reset", *inventory, "--limit", "atlas2")
+    (line,) = [line for line in asked.output.splitlines() if line.startswith("atlas2: the model instance tiny-atlas2-")]
+    assert asked.rc != 0 and before["container"] in line
+    run = run_playbook("reset", *inventory, "--limit", "atlas2", variables={"gpustack_reset_confirm": True})
+    assert run.rc == 0, run.failure
+    assert host.check_output("docker ps --all --format '{{.Names}}'") == "mine"
