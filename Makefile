@@ -94,12 +94,13 @@ VM_TEST_LAB := $(VM_TEST_LAB_$(or $(TEST_LANE),1))
 comma := ,
 parts = $(subst $() $(),$(comma),$(strip $(1)))
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
-# Those that are slow and rarely broken: a takeover, the scenarios with GPUStack 0.7 that are the same for both generations, and with GPUStack 2 one
-# that 0.7 stands for in test.
+# Those that are slow and rarely broken: a takeover, and a cluster of five that grows, of which the scenario awx has a worker join by --limit.
 LONG_ONLY := molecule-documented molecule-scale_out
+# Those that are run with GPUStack 0.7, too
+OLD := old-interrupted old-options old-reset old-scale_out
 # In two lanes of about the same length. The Swarm is measured under load, and the site on virtual machines takes all of the processors, so that
 # both are alone.
-CLUSTERS := $(filter-out molecule-vm_% molecule-swarm molecule-check_mode $(LONG_ONLY),$(SCENARIOS:%=molecule-%)) old-scale_out
+CLUSTERS := $(filter-out molecule-vm_% molecule-swarm molecule-check_mode $(LONG_ONLY),$(SCENARIOS:%=molecule-%))
 BESIDE_UNIT := molecule-awx molecule-images molecule-options
 
 .PHONY: lint
@@ -185,7 +186,7 @@ test: venv ## the tests; prints what each part took, and leaves nothing behind
 
 .PHONY: test-long
 test-long: venv ## what test leaves out
-	@tests/run lab $(call parts,$(call matrix_of,long) molecule-scale_out)+long-default,long-interrupted,$(call parts,$(LONG_ONLY:molecule-scale_out=)),old-interrupted,old-options,old-reset \
+	@tests/run lab $(call parts,$(call matrix_of,long) molecule-scale_out)+long-default,long-interrupted,molecule-documented,$(call parts,$(OLD)) \
 	  vm-lab molecule-vm_refusals long-vm_site
 
 .PHONY: lab
