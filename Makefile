@@ -186,7 +186,7 @@ test: venv ## the tests; prints what each part took, and leaves nothing behind
 
 .PHONY: test-long
 test-long: venv ## what test leaves out
-	@tests/run lab $(call parts,$(call matrix_of,long) molecule-scale_out)+long-default,long-interrupted,molecule-documented,$(call parts,$(OLD)) \
+	@tests/run lab $(call parts,$(call matrix_of,long) molecule-scale_out)+long-default,long-interrupted,long-reset,molecule-documented,$(call parts,$(OLD)) \
 	  vm-lab molecule-vm_refusals long-vm_site
 
 .PHONY: lab

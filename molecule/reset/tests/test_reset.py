@@ -92,6 +92,7 @@ def test_reset_keeps_data_and_a_new_run_finds_it(site, atlas, api):
     assert sorted(worker["name"] for worker in api("workers")["items"]) == ["atlas1", "atlas2"]
 
 
+@pytest.mark.long
 def test_what_a_renamed_host_left_and_what_a_lost_database_had_are_told(site, atlas, api, tmp_path):
     server, names = atlas("atlas1"), tmp_path / "names.yml"
     names.write_text("all: {hosts: {atlas2: {gpustack_worker_name: npu-2}}}")
