@@ -38,6 +38,8 @@ FACTS = (
 )
 # Kinds of values that are judged by the version of GPUStack that is to run
 OF_A_VERSION = ("gpustack_settings", "gpustack_env")
+# Inventories whose quotes are those of YAML
+YAML_FILES = (".json", ".yaml", ".yml")
 # From here on, a name that does not even begin like the collection's is taken for a slip.
 ALIKE = 0.92
 # What other hosts use of a host, whether it is in the run or not
@@ -135,9 +137,10 @@ class _Judged:
         return str(value)
 
     def _of(self, variables: Mapping[str, Any], names: list[str], version: str = "", node: str = "") -> Iterator[Finding]:
+        ini = not str(variables.get("inventory_file") or ".yml").endswith(YAML_FILES)
         for name in names:
             value = variables[name]
-            rule = self._known[name]
+            rule = {**self._known[name], "ini": True} if ini else self._known[name]
             if rule["is"] in OF_A_VERSION:
                 rule = {"node": node, **rule, "version": version}
             if not self._given.literal(value):
