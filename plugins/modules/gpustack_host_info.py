@@ -422,6 +422,11 @@ resolved:
   description: Each of O(resolve) with its address, null when it has none.
   returned: success
   type: dict
+addresses:
+  description: The host's own addresses, loopback among them and those of Docker's bridges not; null where C(ip) does not tell.
+  returned: success
+  type: list
+  elements: str
 """
 
 import os
@@ -438,6 +443,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.docker import daem
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file as gpustack_config_file
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import data as gpustack_data
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import workloads as gpustack_workloads
+from ansible_collections.ascend.gpustack.plugins.module_utils.host import addresses as host_addresses
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import firewalld as host_firewalld
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import listeners as host_listeners
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import reach
@@ -492,6 +498,7 @@ def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Place
         "firewalld": host_firewalld.firewalld(runner, timeout),
         "probes": reach.probe_ports(runner, parameters["probe"], timeout),
         "resolved": {name: reach.resolve(runner, name, timeout) for name in parameters["resolve"]},
+        "addresses": host_addresses.own(runner, timeout),
     }
 
 

@@ -35,6 +35,7 @@ HOST = {
     "store": {"answers": True, "exists": True, "root_fs": False, "source": "172.16.33.106:/data/models"},
     "data": {"name": "gpustack-data", "path": "/var/lib/docker/volumes/gpustack-data/_data", "on_store": False, "worker_uuid": None},
     "resolved": {"172.16.33.106": "172.16.33.106"},
+    "addresses": ["127.0.0.1", "172.16.33.106", "fe80::1"],
     "docker_chain": {"managed": True, "present": True, "running_containers": []},
     "container": None,
 }
@@ -295,6 +296,7 @@ FAULTS = {
     "store dead": {"store": {"answers": False, "exists": None, "root_fs": False, "source": "nfs:/m", "error": "no answer within 20 s"}},
     "store missing": {"store": changed(HOST["store"], exists=False, root_fs=True)},
     "data shared": {"data": {"name": "/data/models/own", "path": "/data/models/own", "on_store": True, "worker_uuid": "u"}},
+    "address of another": {"addresses": ["127.0.0.1", "172.16.33.107"]},
     "npus held": {"npu_holders": [{"container": "vllm", "npus": [0, 1], "via": "devices"}]},
     "no root": {"root": False},
 }
@@ -670,6 +672,30 @@ def test_loopback_is_refused_as_soon_as_there_are_two_hosts():
     assert told_of_inventory(summary({"atlas1": [], "atlas2": []}, atlas1=local)) == [
         "FAIL [address] atlas1: gpustack_address is 127.0.0.1, which other hosts cannot reach. "
         "Set gpustack_address to the one that they use."
+    ]
+
+
+def test_address_that_no_interface_has_is_told_with_those_that_there_are_and_how_to_declare_one_behind_nat():
+    host = changed(HOST, resolved={"npu1": "203.0.113.7"}, addresses=["127.0.0.1", "::1", "172.16.33.106", "10.0.0.6", "fe80::1"])
+    (found,) = [item for item in host_findings(host, NPU, {**EXPECT, "address": "npu1"}) if item["result"] == "fail"]
+    assert Finding(**found).lines == [
+        "gpustack_address npu1 (203.0.113.7) is on none of its interfaces beside Docker's; expected one of 172.16.33.106, 10.0.0.6. "
+        "Set gpustack_address to the one that the other hosts use; where that leads here through NAT, or moves between hosts, say so with "
+        "ascend_driver_check_skip: [own_address] for this host."
+    ]
+    assert told(host, address="npu1", skip=["own_address"]) == []
+    # An older iproute, or none: what is not known is no finding.
+    assert told(changed(host, addresses=None), address="npu1") == []
+    assert told(changed(host, resolved={"npu1": "172.16.33.106"}), address="npu1") == []
+
+
+def test_name_that_leads_to_the_host_itself_there_is_refused_where_there_are_others():
+    """As Debian has a host's own name in its /etc/hosts: GPUStack would be told 127.0.1.1 for the worker's address."""
+    named = {"ansible_host": "npu1", "ascend_driver_check_host": {"resolved": {"npu1": "127.0.1.1"}}}
+    assert told_of_inventory(summary({"atlas1": []}, atlas1=named)) == []
+    assert told_of_inventory(summary({"atlas1": [], "atlas2": []}, atlas1=named)) == [
+        "FAIL [address] atlas1: gpustack_address npu1 is 127.0.1.1 on it, which other hosts cannot reach. "
+        "Correct its /etc/hosts, or set gpustack_address to the address that they use."
     ]
 
 

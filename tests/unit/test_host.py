@@ -439,6 +439,17 @@ def places(tmp_path, proc):
     return gpustack_host_info.Places(str(proc), str(dev), str(tmp_path / "docker.pid"), str(tmp_path / "daemon.json"))
 
 
+IP = (
+    "1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever preferred_lft forever\n"
+    "2: enp1s0f0    inet 172.16.33.107/24 brd 172.16.33.255 scope global dynamic enp1s0f0\\       valid_lft 85942sec\n"
+    "2: enp1s0f0    inet 172.16.33.200/32 scope global enp1s0f0\\       valid_lft forever preferred_lft forever\n"
+    "2: enp1s0f0    inet6 fe80::42:1/64 scope link \\       valid_lft forever preferred_lft forever\n"
+    "3: docker0    inet 172.17.0.1/16 brd 172.17.255.255 scope global docker0\\       valid_lft forever preferred_lft forever\n"
+    "4: br-c32a13e0afa2    inet 172.18.0.1/16 brd 172.18.255.255 scope global br-c32a13e0afa2\\       valid_lft forever\n"
+    "9: vlan7@bond0    inet 10.0.7.7/24 scope global vlan7\\       valid_lft forever preferred_lft forever\n"
+)
+
+
 def told(facts):
     """Without what differs from one machine to the next."""
     different = ("hostname", "machine", "python", "python_packaged", "python_requests", "root")
@@ -480,6 +491,7 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
     (proc / "net" / "tcp6").write_text("")
     runner = answers(
         {
+            "ip -o": Result(127),
             "docker version": Result(127),
             "iptables": Result(127),
             "systemctl": Result(0, "LoadState=not-found\nActiveState=inactive\nUnitFileState=\n"),
@@ -540,6 +552,7 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
         "firewalld": {"installed": False, "running": False, "enabled": False},
         "probes": [],
         "resolved": {"172.16.33.107": "172.16.33.107"},
+        "addresses": None,
     }
 
 
@@ -556,6 +569,7 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
     info = {"DockerRootDir": "/var/lib/docker", "Swarm": {"LocalNodeState": "inactive"}}
     runner = answers(
         {
+            "ip -o": Result(0, IP),
             "docker version": Result(0, json.dumps(version)),
             "docker info": Result(0, json.dumps(info)),
             "docker ps": Result(0, f"{OURS}\n{OTHER}\n"),
@@ -597,6 +611,8 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
         "listeners": [{"port": 8080, "pid": 700, "process": "gpustack", "container": "gpustack", "ours": True}],
         "docker_chain": {"managed": True, "present": False, "running_containers": ["gpustack", "monitor"]},
     }
+    # Those of Docker's bridges are the same on every host.
+    assert facts["addresses"] == ["127.0.0.1", "172.16.33.107", "172.16.33.200", "fe80::42:1", "10.0.7.7"]
     assert (facts["container"]["name"], facts["container"]["managed"], facts["docker"]["root_free_mb"]) == (
         "gpustack",
         True,
@@ -608,6 +624,7 @@ def test_containers_that_cannot_be_read_are_not_taken_for_none(tmp_path, proc):
     version = {"Server": {"Version": "26.1.3", "ApiVersion": "1.45"}}
     runner = answers(
         {
+            "ip -o": Result(0, IP),
             "docker version": Result(0, json.dumps(version)),
             "docker info": Result(0, json.dumps({"DockerRootDir": "/var/lib/docker"})),
             "docker ps": Result(-9, "", "", timed_out=True),
