@@ -145,6 +145,9 @@ docker:
     swarm:
       description: The state of Swarm on this host, such as V(inactive) or V(active).
       type: str
+    swarm_node:
+      description: What the Swarm knows this host by; null outside of one.
+      type: str
     default_runtime:
       description: The runtime of containers that name none.
       type: str

@@ -905,6 +905,24 @@ def test_cloned_host_is_named_with_its_twin_and_the_way_out():
     assert not summary({"atlas2": [], "atlas3": []}, settings={"skip": ["identity"]}, **hosts)["stop"]
 
 
+def test_two_hosts_that_are_one_node_to_a_swarm_are_named():
+    node = {
+        host: {"ascend_driver_check_host": {"docker": {"swarm_node": identity}}}
+        for host, identity in (("a", "n1"), ("b", "n1"), ("c", None))
+    }
+    found = summary(
+        {"a": [], "b": [], "c": []}, {"docker_swarm_manager": ["a"], "docker_swarm_worker": ["b", "c"]}, {"cluster": "swarm"}, **node
+    )
+    assert found["report"][1:5] == [
+        "FAIL [identity] a: its node n1 of the Swarm is also that of b, of which one is a copy; expected one of its own. "
+        "On the copy run this, and swarm.yml then, which lets it join as a node of its own:",
+        "  docker swarm leave --force",
+        "FAIL [identity] b: its node n1 of the Swarm is also that of a, of which one is a copy; expected one of its own. "
+        "On the copy run this, and swarm.yml then, which lets it join as a node of its own:",
+        "  docker swarm leave --force",
+    ]
+
+
 def test_hosts_without_an_identity_yet_are_no_twins_and_those_that_share_the_store_are_told_so_alone():
     assert not summary({"atlas1": [], "atlas2": []}, atlas1=with_identity(None), atlas2=with_identity(None))["stop"]
     shared = with_identity("u", on_store=True)

@@ -510,6 +510,7 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
             "root_free_mb": None,
             "live_restore": None,
             "swarm": None,
+            "swarm_node": None,
             "default_runtime": None,
             "runtimes": [],
             "firewall_backend": None,
@@ -566,7 +567,7 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
     }
     privileged = container(OTHER, "monitor", 81, Privileged=True)
     version = {"Server": {"Version": "26.1.3", "ApiVersion": "1.45"}}
-    info = {"DockerRootDir": "/var/lib/docker", "Swarm": {"LocalNodeState": "inactive"}}
+    info = {"DockerRootDir": "/var/lib/docker", "Swarm": {"LocalNodeState": "active", "NodeID": "n1"}}
     runner = answers(
         {
             "ip -o": Result(0, IP),
@@ -613,6 +614,7 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
     }
     # Those of Docker's bridges are the same on every host.
     assert facts["addresses"] == ["127.0.0.1", "172.16.33.107", "172.16.33.200", "fe80::42:1", "10.0.7.7"]
+    assert facts["docker"]["swarm_node"] == "n1"
     assert (facts["container"]["name"], facts["container"]["managed"], facts["docker"]["root_free_mb"]) == (
         "gpustack",
         True,
