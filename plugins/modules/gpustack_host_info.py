@@ -242,6 +242,9 @@ image:
       description: Its digests in registries.
       type: list
       elements: str
+    architecture:
+      description: The processor that it is made for, such as V(arm64); null where that is not known.
+      type: str
 images:
   description: Each of O(images) by its name, with what is in RV(image).
   returned: success
@@ -534,14 +537,20 @@ def _of_containers(
 def _image(runner: Runner, reference: str | None, engine: docker_cli.Engine, timeout: float) -> dict[str, Any] | None:
     if not reference:
         return None
-    unknown: dict[str, Any] = {"name": reference, "present": None, "id": None, "repo_digests": []}
+    unknown: dict[str, Any] = {"name": reference, "present": None, "id": None, "repo_digests": [], "architecture": None}
     try:
         image = docker_cli.read_image(runner, reference, timeout) if engine.running else None
     except docker_cli.DockerError:
         return unknown
     if image is None:
         return {**unknown, "present": False if engine.running else None}
-    return {"name": reference, "present": True, "id": image.get("Id"), "repo_digests": image.get("RepoDigests") or []}
+    return {
+        "name": reference,
+        "present": True,
+        "id": image.get("Id"),
+        "repo_digests": image.get("RepoDigests") or [],
+        "architecture": image.get("Architecture") or None,
+    }
 
 
 def _data(

@@ -521,7 +521,7 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
         "models": {"workers": [], "nodes": [], "workloads": []},
         "listeners": [],
         "docker_chain": {"managed": True, "present": None, "running_containers": None},
-        "image": {"name": "gpustack/gpustack:v0.7.1-npu", "present": None, "id": None, "repo_digests": []},
+        "image": {"name": "gpustack/gpustack:v0.7.1-npu", "present": None, "id": None, "repo_digests": [], "architecture": None},
         "images": {},
         "data": {
             "name": "gpustack-data",
@@ -578,7 +578,7 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
             "docker image inspect gpustack/runtime:pause": Result(
                 1, "[]", "Error response from daemon: No such image: gpustack/runtime:pause"
             ),
-            "docker image inspect": Result(0, json.dumps([{"Id": "sha256:f41f", "RepoDigests": None}])),
+            "docker image inspect": Result(0, json.dumps([{"Id": "sha256:f41f", "RepoDigests": None, "Architecture": "arm64"}])),
             "docker volume inspect": Result(0, json.dumps([{"Mountpoint": VOLUME, "Labels": {"ascend.gpustack.managed": "true"}}])),
             f"readlink -m -- {VOLUME}": Result(0, f"{VOLUME}\n"),
             f"ls -A -- {VOLUME}": Result(0, "bin\ncache\npostgresql\nrun\ntoken\nworker_name\nworker_uuid\n"),
@@ -593,10 +593,28 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
     facts = gpustack_host_info.gather(parameters, runner, 1000.0, places(tmp_path, proc))
     chosen = {key: facts[key] for key in ("image", "images", "data", "npu_holders", "listeners", "docker_chain")}
     assert chosen == {
-        "image": {"name": "gpustack/gpustack:v0.7.1-npu", "present": True, "id": "sha256:f41f", "repo_digests": []},
+        "image": {
+            "name": "gpustack/gpustack:v0.7.1-npu",
+            "present": True,
+            "id": "sha256:f41f",
+            "repo_digests": [],
+            "architecture": "arm64",
+        },
         "images": {
-            "gpustack/runtime:pause": {"name": "gpustack/runtime:pause", "present": False, "id": None, "repo_digests": []},
-            "gpustack/runtime:health": {"name": "gpustack/runtime:health", "present": True, "id": "sha256:f41f", "repo_digests": []},
+            "gpustack/runtime:pause": {
+                "name": "gpustack/runtime:pause",
+                "present": False,
+                "id": None,
+                "repo_digests": [],
+                "architecture": None,
+            },
+            "gpustack/runtime:health": {
+                "name": "gpustack/runtime:health",
+                "present": True,
+                "id": "sha256:f41f",
+                "repo_digests": [],
+                "architecture": "arm64",
+            },
         },
         "data": {
             "name": "gpustack-data",
