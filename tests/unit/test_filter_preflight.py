@@ -6,8 +6,9 @@ import copy
 from dataclasses import asdict
 
 import pytest
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import drivers
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.collection import signature, version
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import cluster, npu, report
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import cluster, report
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.checks import SKIPPABLE
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Finding
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import host_findings, node_refusals
@@ -273,7 +274,39 @@ def test_old_driver_is_refused_with_both_versions():
     "older, newer", [("24.1.rc2", "24.1.rc3"), ("24.1.rc3.7", "24.1.0"), ("24.1.1", "25.0.rc1"), ("25.5.1", "25.5.1.1")]
 )
 def test_driver_versions_sort_as_the_vendor_means_them(older, newer):
-    assert npu.driver_key(older) < npu.driver_key(newer.upper())
+    assert (drivers.order(older, newer.upper()), drivers.order(newer, older)) == (-1, 1)
+    assert drivers.order(older, older.upper()) == 0
+
+
+@pytest.mark.parametrize(
+    ("version", "other", "order"),
+    [
+        ("25.0.t52.b060", "24.1.rc2", 1),
+        ("23.0.t52.b060", "24.1.rc2", -1),
+        ("24.1.t52.b060", "24.1.rc2", None),
+        ("24.1.t52.b060", "24.1.t52.b061", -1),
+        ("24.1.T52.b060", "24.1.t52.b060", 0),
+        ("24.1.rc2.t7", "24.1.rc2", 1),
+        ("V100R001C15", "24.1.rc2", None),
+        ("unknown", "24.1.rc2", None),
+    ],
+)
+def test_driver_of_another_spelling_is_compared_as_far_as_it_tells(version, other, order):
+    assert drivers.order(version, other) == order
+    assert drivers.order(other, version) == (None if order is None else -order)
+
+
+def test_driver_that_cannot_be_compared_is_said_to_be_one_with_the_variable_that_settles_it():
+    odd = changed(NPU, driver_version="24.1.t52.b060")
+    (found,) = [item for item in host_findings(HOST, odd, EXPECT) if item["result"] == "fail"]
+    assert Finding(**found).lines == [
+        "the driver is 24.1.t52.b060, which can't be compared; GPUStack 0.7.1's image needs 24.1.rc2 or newer. "
+        "Set ascend_driver_check_minimum_driver: 24.1.t52.b060 for this host if that is known to be as new; else install a release."
+    ]
+    assert told(npu=odd, minimum_driver="24.1.t52.b060") == told(npu=changed(NPU, driver_version="25.1.t3")) == []
+    assert told(npu=changed(NPU, driver_version=None)) == [
+        ("driver_version", "fail", "the driver's version is unknown (None); expected 24.1.rc2 or newer")
+    ]
 
 
 def test_host_that_only_exports_the_store_needs_no_docker():

@@ -228,6 +228,7 @@ def test_wrong_value_is_refused_with_what_is_expected(name, value, expected):
         ("gpustack_registry", "registry.example.com:5000/mirror"),
         ("gpustack_bootstrap_password", "correct horse"),
         ("gpustack_token", ""),
+        ("ascend_driver_check_minimum_driver", "24.1.t52.b060"),
         ("gpustack_token", "-tricky"),
         ("gpustack_registry_password", "-u"),
         ("gpustack_env", {"OMP_NUM_THREADS": 8, "A": "", "no_proxy": "a,b"}),
