@@ -159,14 +159,13 @@ def _driver(npu: dict, expect: dict) -> list[tuple[str, str]]:
         return []
     if not found:
         return [(f"the driver's version is unknown ({found}); expected {minimum} or newer", "Reinstall the Ascend driver.")]
-    order, wanted = drivers.order(found, minimum), f"{expect['gpustack_version']}'s image needs {minimum} or newer"
+    order, version = drivers.order(found, minimum), expect["gpustack_version"]
     if order is None:
-        text = f"the driver is {found}, which can't be compared; GPUStack {wanted}"
-        return [
-            (text, f"Set ascend_driver_check_minimum_driver: {found} for this host if that is known to be as new; else install a release.")
-        ]
+        text = f"the driver is {found}, which can't be compared; GPUStack {version}'s image needs {minimum} or newer"
+        remedy = f"Set ascend_driver_check_minimum_driver: {found} for this host if that is known to be as new; else install a release."
+        return [(text, remedy)]
     if order < 0:
-        text = f"the driver is {found}; GPUStack {wanted}"
+        text = f"the driver is {found}; GPUStack {version}'s image needs {minimum} or newer"
         return [(text, "Upgrade the Ascend driver and firmware, or set ascend_driver_check_minimum_driver if you know better.")]
     return []
 

@@ -34,7 +34,7 @@ FACTS = (
         "docker_swarm_problems",
     ),
     "gpustack_data_seen",
-    *("nfs_server_problems", "nfs_server_exported", "nfs_client_problems", "nfs_client_unmounted"),
+    *("nfs_server_problems", "nfs_server_hidden", "nfs_server_exported", "nfs_client_problems", "nfs_client_unmounted"),
     *("vllm_stack_problems", "vllm_stack_image_problems", "gpustack_cluster"),
 )
 # Kinds of values that are judged by the version of GPUStack that is to run
