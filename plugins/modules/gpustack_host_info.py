@@ -148,6 +148,9 @@ docker:
     swarm_node:
       description: What the Swarm knows this host by; null outside of one.
       type: str
+    log_driver:
+      description: The log driver of containers that name none.
+      type: str
     default_runtime:
       description: The runtime of containers that name none.
       type: str
@@ -391,6 +394,17 @@ firewalld:
     enabled:
       description: Whether it starts with the host.
       type: bool
+logs:
+  description: What Docker does with the output of containers that say nothing of it.
+  returned: success
+  type: dict
+  contains:
+    driver:
+      description: The log driver, as RV(docker.log_driver).
+      type: str
+    max_size:
+      description: How large a file of it may become, as the daemon's settings or its command line have it; null where they don't.
+      type: str
 docker_chain:
   description: Docker's own chain in the nat table, which a reload of firewalld can take away.
   returned: success
@@ -446,6 +460,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils import files
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import daemon as docker_daemon
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import logs as docker_logs
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file as gpustack_config_file
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import data as gpustack_data
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import workloads as gpustack_workloads
@@ -528,6 +543,7 @@ def _of_containers(
         "container": docker_cli.summary(present) if present else None,
         "npu_holders": [{"container": each.container, "npus": each.npus, "via": each.via} for each in holders],
         "listeners": host_listeners.listeners(places.proc, parameters["ports"], known, ours, stack),
+        "logs": docker_logs.of_engine(engine.log_driver, settings, arguments),
         "docker_chain": docker_daemon.docker_chain(
             runner, engine, settings, None if containers is None else running, parameters["timeout"]
         ),

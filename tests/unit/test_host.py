@@ -10,6 +10,7 @@ import socket
 import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import daemon as docker_daemon
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import logs as docker_logs
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.cli import Engine
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file as gpustack_config_file
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import firewalld as host_firewalld
@@ -511,6 +512,7 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
             "live_restore": None,
             "swarm": None,
             "swarm_node": None,
+            "log_driver": None,
             "default_runtime": None,
             "runtimes": [],
             "firewall_backend": None,
@@ -554,6 +556,7 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
         "probes": [],
         "resolved": {"172.16.33.107": "172.16.33.107"},
         "addresses": None,
+        "logs": {"driver": None, "max_size": None},
     }
 
 
@@ -638,6 +641,20 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
         True,
         1024,
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "max_size"),
+    [
+        ({}, ["dockerd", "-H", "fd://"], None),
+        ({"log-opts": {"max-size": "10m"}}, [], "10m"),
+        ({"log-opts": {"max-file": "3"}}, [], None),
+        ({"log-opts": None}, ["dockerd", "--log-opt", "max-size=20m"], "20m"),
+        ({"log-opts": ["max-size=1m"]}, ["dockerd", "--log-opt=max-size=30m"], "30m"),
+    ],
+)
+def test_the_bound_of_the_engines_own_logs_is_read_from_its_settings_and_its_flags(settings, arguments, max_size):
+    assert docker_logs.of_engine("json-file", settings, arguments) == {"driver": "json-file", "max_size": max_size}
 
 
 def test_containers_that_cannot_be_read_are_not_taken_for_none(tmp_path, proc):
