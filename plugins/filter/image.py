@@ -18,8 +18,9 @@ def image_variant(chip: str, version: str = "") -> str:
 
 
 def stack_images(names: list[str], lines: list[str]) -> dict[str, Any]:
-    """The images of a stack as a host has them. lines: its processor, and of each image that for which it is made, `unknown` or `none`."""
-    machine, *made_for = lines or [""]
+    """The images of a stack as a host has them. lines: its processor, what Docker does with logs, and of each image the processor for which
+    it is made, `unknown` or `none`."""
+    machine, _logs, *made_for = lines or ["", ""]
     there = {name: {"architecture": each} for name, each in zip(names, made_for) if each not in ("none", "unknown")}
     return {
         "machine": machine,

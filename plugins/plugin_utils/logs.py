@@ -26,3 +26,11 @@ def definition(options: dict, logs: dict | None) -> dict[str, Any]:
     if driver != UNLIMITED or (driver == engine.get("driver") and engine.get("max_size")):
         return {}
     return {"log_driver": driver, "log_options": dict(BOUND), "comparisons": {**free, "log_options": "ignore"}}
+
+
+def of_stack(hosts: list[str]) -> dict[str, Any]:
+    """What bounds the logs of a stack's new services; nothing where a host has another driver, which then has all of them. hosts: of each
+    its driver and how large a file of it may become, `none` where nothing says it; empty where that is not known."""
+    known = [host.split() for host in hosts if host]
+    endless = [UNLIMITED, "none"] in known and all(driver == UNLIMITED for driver, _size in known)
+    return {"logging": {"driver": UNLIMITED, "options": dict(BOUND)}} if endless else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import subprocess
 
 import pytest
@@ -134,7 +135,8 @@ def test_archive_that_an_older_docker_cannot_unpack_is_told():
 
 
 def test_images_of_a_stack_for_another_processor_are_refused_there_and_in_their_archives():
-    found = image.stack_images(["vllm:1", "haproxy:2.6", "own:1"], ["aarch64", "amd64", "none", "unknown"])
+    lines = ["aarch64", "json-file none", "amd64", "none", "unknown"]
+    found = image.stack_images(["vllm:1", "haproxy:2.6", "own:1"], lines)
     assert (found["machine"], found["missing"]) == ("aarch64", ["haproxy:2.6"])
     assert found["problems"] == [
         "vllm:1 is there and made for amd64; expected arm64, the host's processor. Remove it there (docker rmi vllm:1), so that one for it "
@@ -153,6 +155,7 @@ def test_images_of_a_stack_for_another_processor_are_refused_there_and_in_their_
 DOCKER = """#!/bin/sh
 case "$*" in
   version) ;;
+  info) printf ' Storage Driver: overlay2\n Logging Driver: json-file\n' ;;
   "image inspect vllm:1") printf '[\n    {\n        "Id": "a",\n        "Architecture": "arm64",\n        "Os": "linux"\n    }\n]\n' ;;
   "image inspect old:1") printf '[\n    {\n        "Architecture": "",\n        "Os": "linux"\n    }\n]\n' ;;
   *) echo "Error response from daemon: No such image" >&2; exit 1 ;;
@@ -164,11 +167,14 @@ def test_look_at_the_images_of_a_stack_tells_which_are_there_and_for_which_proce
     look = yaml.safe_load((ROOT / "roles/vllm_stack/vars/main.yml").read_text())["_vllm_stack_look"]
     (tmp_path / "docker").write_text(DOCKER)
     (tmp_path / "docker").chmod(0o755)
+    # The machine that tests this may have a Docker of its own, and with settings.
+    settings = pathlib.Path("/etc/docker/daemon.json")
+    logs = f"json-file {'max-size' if settings.exists() and 'max-size' in settings.read_text() else 'none'}"
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(
         ["sh", "-c", look, "sh", "vllm:1", "haproxy:2.6", "old:1"], env=env, stdout=subprocess.PIPE, text=True, check=True
     )
-    assert done.stdout.splitlines() == [os.uname().machine, "arm64", "none", "unknown"]
+    assert done.stdout.splitlines() == [os.uname().machine, logs, "arm64", "none", "unknown"]
     (tmp_path / "docker").write_text("#!/bin/sh\nexit 1\n")
     assert subprocess.run(["sh", "-c", look, "sh", "vllm:1"], env=env, stdout=subprocess.PIPE, check=False).returncode == 1
 
