@@ -151,7 +151,7 @@ def problems(images: list[str], host: dict, answers: list[dict], asked: dict) ->
     """Why a host can't get its images, or could not use them, as preflight finds. host: `chip`, `machine`, `version`, `lacks`, the names
     that are not there, and `seen`, what gpustack_host_info said; answers: what docker_archive_info said of archives, each with `where`;
     asked: what docker_registry_info said."""
-    seen = host.get("seen") or {}
+    seen, machine = host.get("seen") or {}, host.get("machine") or ""
     there = {name: each for name, each in state(images, seen).items() if name not in host["lacks"]} if seen else {}
     found = _chip_problems(images[0], host)
     if not answers:
@@ -162,11 +162,11 @@ def problems(images: list[str], host: dict, answers: list[dict], asked: dict) ->
     archives = [{**archive, "where": each["where"]} for each in answers for archive in each.get("archives", [])]
     if untold:
         return found + untold
-    held = holders(archives, host["machine"])
+    held = holders(archives, machine)
     # What an archive has for the host's processor takes the place of what is there.
-    stay = [name for name in there if name not in held or _strange(held[name], name, host["machine"])]
+    stay = [name for name in there if name not in held or _strange(held[name], name, machine)]
     found += _archives_problems(images, host["lacks"], archives, host["version"]) + there_for_another(stay, there, seen)
-    return found + made_for_another(host["lacks"], held, host["machine"]) + _unreadable(host["lacks"], held, seen)
+    return found + made_for_another(host["lacks"], held, machine) + _unreadable(host["lacks"], held, seen)
 
 
 _UNREAD = "the archive of the image could not be read"

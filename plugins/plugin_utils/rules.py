@@ -5,7 +5,7 @@
 A rule is a dict: `is` (the kind), and what the kind takes: `empty` and `null` (allowed as well), `secret` (never shown), `from` and `to` of
 a number, `choices`, `of` (the rule of each item), `names` (the kind of text of a dict's keys), `keys` and `needs` of a dict with known
 keys, and `own` of one for further keys the variables that say it, of a path `root` (may be /), `written` (no directory of the system's) and
-`taken` (nor one of these), and of GPUStack's settings `version`, GPUStack's, and `node`, server or worker. `ini`: whether the value may come
+`taken` (nor one of these), and of GPUStack's settings `version`, GPUStack's, and `node`, server or worker. `ini`: whether the value may be
 from an INI file. The judgement itself adds `exact`, of what is a secret, a version or a name by its own name in a mapping or behind an
 option, and so has to be a text.
 """
@@ -60,7 +60,7 @@ def judge(value: Any, rule: Mapping, where: str = "", secret: bool = False) -> I
     kind = rule["is"]
     if value is None and rule.get("null"):
         return
-    if rule.get("exact") and kind in ("anything", "value") and _is_made(value):
+    if rule.get("exact") and _is_made(value) and (kind == "anything" or (kind == "value" and not isinstance(value, bool))):
         yield Wrong(where, found(value, secret), "a text", QUOTES)
     elif kind == "gpustack_settings":
         yield from _settings(value, rule, where)

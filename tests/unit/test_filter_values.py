@@ -496,7 +496,7 @@ ALONE = """- hosts: gpustack_server
     ("role", "own", "name", "expected"),
     [
         ("gpustack_server", "gpustack_token: 20240601", "gpustack_token", "a number that is not shown; expected a token"),
-        ("gpustack_server", "gpustack_version: 0.7", "gpustack_version", '0.7; expected a release of GPUStack, such as "0.7.1"'),
+        ("gpustack_server", "gpustack_version: 0.7", "gpustack_version", "0.7; expected a release of GPUStack"),
         ("vllm_stack", "vllm_stack_api_key: 20240601", "vllm_stack_api_key", "a number that is not shown; expected keys"),
     ],
 )

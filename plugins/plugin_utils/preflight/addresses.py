@@ -21,7 +21,7 @@ def _address(host: dict, expect: dict) -> list[Finding]:
 @CHECKS.add(own_address="whether one of the host's interfaces has its address; one behind NAT leaves this check out")
 def own_address(host: dict, expect: dict) -> list[Finding]:
     """Nothing is said of a name that does not resolve, nor of a host that does not tell its addresses."""
-    given, own = expect["address"], host.get("addresses")
+    given, own = expect["address"], host.get("addresses") or []
     address = (host["resolved"].get(given) or "").partition("%")[0] if own else ""
     if not address or address in own:
         return [Finding("own_address", "pass")]
