@@ -10,7 +10,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import ge
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import collection, tables, verification
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.node import labelled_options, node_spec
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.plan import node_plan
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.data import copy_refusals
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.data import copy_refusals, twins
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import node_refusals
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.report import report_lines, told_above
 
@@ -69,7 +69,8 @@ def verify_summary(info: dict, hosts: list[str], hostvars: Any, groups: dict, se
     """The last screen: `lines` to read, `told`, what each host that has problems fails with, and `stats` for machines."""
     seen = {host: verification.seen(host, hostvars, settings["live"]) for host in hosts}
     workers = {host: known for host, known in seen.items() if host in groups.get("gpustack_worker", [])}
-    found = verification.findings(info, seen, workers, settings["server"])
+    whose = {host: verification.setting(hostvars, host, "gpustack_data_seen", {}) or {} for host in hosts}
+    found = verification.findings(info, seen, workers, settings["server"], twins(whose))
     found += verification.loss_findings(settings.get("lost") or [], seen, settings["server"])
     lines, told_by = [], collection.signature()
     if "workers" in info:

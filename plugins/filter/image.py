@@ -17,8 +17,21 @@ def image_variant(chip: str, version: str = "") -> str:
     return generation.assumed(version).image_end(chip)
 
 
-def stack_image_problems(missing: list[str], archives: list[dict]) -> list[str]:
-    """Sentences on the images that a host lacks and no archive holds. Of an archive that could not be looked at, nothing is known."""
+def stack_images(names: list[str], lines: list[str]) -> dict[str, Any]:
+    """The images of a stack as a host has them. lines: its processor, what Docker does with logs, and of each image the processor for which
+    it is made, `unknown` or `none`."""
+    machine, _logs, *made_for = lines or ["", ""]
+    there = {name: {"architecture": each} for name, each in zip(names, made_for) if each not in ("none", "unknown")}
+    return {
+        "machine": machine,
+        "missing": [name for name, each in zip(names, made_for) if each == "none"],
+        "problems": images.there_for_another(list(there), there, {"machine": machine}),
+    }
+
+
+def stack_image_problems(missing: list[str], archives: list[dict], machine: str = "") -> list[str]:
+    """Sentences on the images that a host lacks, and that no archive holds, or none for its processor. Of an archive that could not be
+    looked at, nothing is known."""
     read = [each for each in archives if not each.get("skipped") and not each.get("unreachable")]
     if len(read) < len(archives):
         return []
@@ -26,7 +39,8 @@ def stack_image_problems(missing: list[str], archives: list[dict]) -> list[str]:
     lacking = [name for name in missing if name not in held]
     unread = [redact.text(str(each.get("msg"))).rstrip(".") for each in read if "images" not in each]
     if not lacking:
-        return []
+        located = [{"path": each.get("item", "an archive"), "where": "", **each} for each in read if "images" in each]
+        return images.made_for_another(missing, images.holders(located, machine), machine)
     return unread or [
         f"Docker lacks {', '.join(lacking)}; expected every image of the stack on its host, since Swarm pulls none here. "
         "Load it (docker load -i FILE), or name its file in vllm_stack_image_archives."
@@ -44,5 +58,6 @@ class FilterModule:
             "image_plan": images.plan,
             "image_problems": images.problems,
             "image_failure": images.failure,
+            "stack_images": stack_images,
             "stack_image_problems": stack_image_problems,
         }

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import logs
+
 # In a service, given as a number or as its text
 NUMBERS = ("npus", "port", "tensor_parallel_size", "max_model_len", "replicas", "start_period", "shm_gib")
 GATEWAY = "gateway"
@@ -188,11 +190,12 @@ def vllm_stack_compose(services: list, settings: dict) -> dict:
     secrets = {key: {"external": True, "name": name} for key, name in names.items() if name}
     # A name of its own, which no stack is put before
     volumes = {f"{service['name']}_cache": {"name": _cache(service, settings)} for service in services}
+    logging = logs.of_stack(settings.get("logs") or [])
     return {
         "version": "3.8",
         "services": {
-            **{service["name"]: _model_service(service, settings) for service in services},
-            GATEWAY: _gateway_service(settings, list(secrets)),
+            **{service["name"]: {**_model_service(service, settings), **logging} for service in services},
+            GATEWAY: {**_gateway_service(settings, list(secrets)), **logging},
         },
         "networks": {"hostnet": {"external": True, "name": "host"}},
         "volumes": volumes,

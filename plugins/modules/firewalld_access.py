@@ -102,6 +102,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils import files
 from ansible_collections.ascend.gpustack.plugins.module_utils import files as text_file
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.cli import first_line
+from ansible_collections.ascend.gpustack.plugins.module_utils.host import addresses as host_addresses
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import firewalld, reach
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import RC_NOT_FOUND, Result, Runner, run
 
@@ -203,12 +204,6 @@ def loaded_ports(host: Host, name: str) -> list[str]:
     return [] if answer.rc == RC_INVALID_SERVICE else firewalld.parse_service(host.checked(answer, f"--info-service={name}"))
 
 
-def interfaces(host: Host) -> dict[str, str]:
-    """The interface of each address of this host."""
-    lines = [line.split() for line in host.runner(["ip", "-o", "address", "show"], host.timeout).stdout.splitlines()]
-    return {words[3].split("/")[0]: words[1].partition("@")[0] for words in lines if len(words) > 3 and words[2] in ("inet", "inet6")}
-
-
 def resolve(host: Host, source: str) -> list[firewalld.Network]:
     text = source.strip("[]")
     try:
@@ -228,7 +223,9 @@ def resolve(host: Host, source: str) -> list[firewalld.Network]:
 def zones_of(host: Host, state: State, addresses: Iterable[str]) -> list[str]:
     """The zones of the interfaces that have one of the addresses; the default zone for an address that no interface has."""
     by_interface = {interface: zone for zone, parts in state.runtime.items() for interface in parts.get("interfaces", [])}
-    by_address = {address: by_interface.get(interface) for address, interface in interfaces(host).items()}
+    by_address = {
+        address: by_interface.get(interface) for address, interface in host_addresses.interfaces(host.runner, host.timeout).items()
+    }
     found = [network for address in addresses for network in resolve(host, address)]
     # On the host itself its name most often leads to 127.0.1.1 as well.
     outside = [network for network in found if not network.is_loopback] or found

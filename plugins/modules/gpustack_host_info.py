@@ -145,6 +145,12 @@ docker:
     swarm:
       description: The state of Swarm on this host, such as V(inactive) or V(active).
       type: str
+    swarm_node:
+      description: What the Swarm knows this host by; null outside of one.
+      type: str
+    log_driver:
+      description: The log driver of containers that name none.
+      type: str
     default_runtime:
       description: The runtime of containers that name none.
       type: str
@@ -239,6 +245,9 @@ image:
       description: Its digests in registries.
       type: list
       elements: str
+    architecture:
+      description: The processor that it is made for, such as V(arm64); null where that is not known.
+      type: str
 images:
   description: Each of O(images) by its name, with what is in RV(image).
   returned: success
@@ -385,6 +394,17 @@ firewalld:
     enabled:
       description: Whether it starts with the host.
       type: bool
+logs:
+  description: What Docker does with the output of containers that say nothing of it.
+  returned: success
+  type: dict
+  contains:
+    driver:
+      description: The log driver, as RV(docker.log_driver).
+      type: str
+    max_size:
+      description: How large a file of it may become, as the daemon's settings or its command line have it; null where they don't.
+      type: str
 docker_chain:
   description: Docker's own chain in the nat table, which a reload of firewalld can take away.
   returned: success
@@ -422,6 +442,11 @@ resolved:
   description: Each of O(resolve) with its address, null when it has none.
   returned: success
   type: dict
+addresses:
+  description: The host's own addresses, loopback among them and those of Docker's bridges not; null where C(ip) does not tell.
+  returned: success
+  type: list
+  elements: str
 """
 
 import os
@@ -435,9 +460,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils import files
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import daemon as docker_daemon
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import logs as docker_logs
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file as gpustack_config_file
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import data as gpustack_data
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import workloads as gpustack_workloads
+from ansible_collections.ascend.gpustack.plugins.module_utils.host import addresses as host_addresses
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import firewalld as host_firewalld
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import listeners as host_listeners
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import reach
@@ -492,6 +519,7 @@ def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Place
         "firewalld": host_firewalld.firewalld(runner, timeout),
         "probes": reach.probe_ports(runner, parameters["probe"], timeout),
         "resolved": {name: reach.resolve(runner, name, timeout) for name in parameters["resolve"]},
+        "addresses": host_addresses.own(runner, timeout),
     }
 
 
@@ -515,6 +543,7 @@ def _of_containers(
         "container": docker_cli.summary(present) if present else None,
         "npu_holders": [{"container": each.container, "npus": each.npus, "via": each.via} for each in holders],
         "listeners": host_listeners.listeners(places.proc, parameters["ports"], known, ours, stack),
+        "logs": docker_logs.of_engine(engine.log_driver, settings, arguments),
         "docker_chain": docker_daemon.docker_chain(
             runner, engine, settings, None if containers is None else running, parameters["timeout"]
         ),
@@ -524,14 +553,20 @@ def _of_containers(
 def _image(runner: Runner, reference: str | None, engine: docker_cli.Engine, timeout: float) -> dict[str, Any] | None:
     if not reference:
         return None
-    unknown: dict[str, Any] = {"name": reference, "present": None, "id": None, "repo_digests": []}
+    unknown: dict[str, Any] = {"name": reference, "present": None, "id": None, "repo_digests": [], "architecture": None}
     try:
         image = docker_cli.read_image(runner, reference, timeout) if engine.running else None
     except docker_cli.DockerError:
         return unknown
     if image is None:
         return {**unknown, "present": False if engine.running else None}
-    return {"name": reference, "present": True, "id": image.get("Id"), "repo_digests": image.get("RepoDigests") or []}
+    return {
+        "name": reference,
+        "present": True,
+        "id": image.get("Id"),
+        "repo_digests": image.get("RepoDigests") or [],
+        "architecture": image.get("Architecture") or None,
+    }
 
 
 def _data(

@@ -106,6 +106,13 @@ mountpoint:
   returned: success
   type: bool
   sample: true
+hidden:
+  description:
+    - File systems below the directory that clients find empty, as a sentence; it is no reason to fail. None where every client is served
+      with C(crossmnt), or they are exported by themselves with C(nohide).
+  returned: success
+  type: list
+  elements: str
 notes:
   description: What is worth knowing and no problem, a sentence each.
   returned: always
@@ -140,6 +147,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.host import mounts
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import reach
 from ansible_collections.ascend.gpustack.plugins.module_utils.nfs import clients as nfs_clients
 from ansible_collections.ascend.gpustack.plugins.module_utils.nfs import exports as nfs_exports
+from ansible_collections.ascend.gpustack.plugins.module_utils.nfs import nested as nfs_nested
 from ansible_collections.ascend.gpustack.plugins.module_utils.nfs import rules as nfs_rules
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import RC_NOT_EXECUTABLE, RC_NOT_FOUND, Result, Runner, run
 
@@ -190,6 +198,7 @@ class Plan:
     by_hand: list[nfs_rules.Rule]
     verdict: nfs_rules.Verdict
     notes: list[str]
+    hidden: list[str]
 
 
 def ask(runner: Runner, timeout: float) -> Host:
@@ -295,7 +304,8 @@ def plan(params: dict[str, Any], host: Host, places: Places, check: bool) -> Pla
     by_hand = nfs_rules.rules(nfs_rules.by_real_path(entries, real, path), host.addresses)
     verdict = nfs_rules.judge(path, clients, by_hand, squash)
     former = nfs_rules.by_real_path(own_entries, real, path)
-    mountpoint, unmounted = guard(path, former, verdict, is_mount_point(files.read_text(places.mountinfo), real[path]))
+    mountinfo = files.read_text(places.mountinfo)
+    mountpoint, unmounted = guard(path, former, verdict, is_mount_point(mountinfo, real[path]))
     problems += verdict.problems + (unmounted if clients else [])
     stopped = [f"{table.stopped}: exportfs reads that file no further. Correct that line." for table in found if table.stopped]
     notes = stopped + verdict.notes
@@ -303,7 +313,19 @@ def plan(params: dict[str, Any], host: Host, places: Places, check: bool) -> Pla
         raise RefusalError(problems, notes)
     text = nfs_exports.render(path, verdict.own, squash, mountpoint)
     before = None if own is None else own.decode("utf-8", "surrogateescape")
-    return Plan(path, real, before, text, mountpoint and text is not None, squash, by_hand, verdict, notes)
+    hidden = out_of_sight(real, path, mountinfo, verdict, entries, squash) if clients else []
+    notes += nfs_nested.links_out(host.runner, real[path], host.timeout) if clients else []
+    return Plan(path, real, before, text, mountpoint and text is not None, squash, by_hand, verdict, notes, hidden)
+
+
+def out_of_sight(
+    real: dict[str, str], path: str, mountinfo: str, verdict: nfs_rules.Verdict, entries: list[nfs_exports.Entry], squash: str
+) -> list[str]:
+    """What is mounted below the directory and empty for clients."""
+    crossed = not verdict.own and all(rule.entry.options.crossmnt for _client, rule in verdict.covered)
+    exported = [real.get(entry.path, entry.path) for entry in entries if entry.options.nohide]
+    below = nfs_nested.mounts_below(real[path], host_mounts.parse_mountinfo(mountinfo))
+    return nfs_nested.hidden(path, below, crossed, exported, squash)
 
 
 def out_of_force(planned: Plan, host: Host, places: Places) -> list[str]:
@@ -378,6 +400,7 @@ def export(params: dict[str, Any], runner: Runner, places: Places, check: bool) 
         "clients": [client.text for client in planned.verdict.own],
         "covered": [{"client": client.text, "where": rule.entry.where} for client, rule in planned.verdict.covered],
         "mountpoint": planned.mountpoint,
+        "hidden": planned.hidden,
         "notes": notes,
         "diff": {
             "before_header": places.own,

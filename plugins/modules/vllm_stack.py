@@ -104,6 +104,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.cli import DockerError
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import run
+from ansible_collections.ascend.gpustack.plugins.module_utils.swarm import logs as swarm_logs
 from ansible_collections.ascend.gpustack.plugins.module_utils.swarm import stack as swarm_stack
 from ansible_collections.ascend.gpustack.plugins.module_utils.swarm.stack import Run, StackError
 
@@ -213,7 +214,8 @@ def present(parameters: dict[str, Any], runner: Run, check_mode: bool, sleep: Ca
             # Those of a host that is down stay; Swarm gives the NPUs of the others to the new containers when these are gone.
             are_gone(runner, stack, timeout, sleep, f"{stack}_{name}.")
         if changes:
-            deploy(runner, stack, compose, timeout)
+            staying = [name for name in after if name in before and after[name] == before[name]]
+            deploy(runner, stack, swarm_logs.settled(compose, services, staying), timeout)
         for kind, names in old.items():
             if names:
                 swarm_stack.lines(runner, ["docker", kind, "rm", *names], timeout)

@@ -8,12 +8,15 @@ docker_archive_info says of it.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.images import architecture, registry
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
 
+# From here on it reads archives that zstd compressed.
+_DOCKER_ZSTD = 23
 _FILE = "or bring the image as a file with gpustack_image_archive."
 REMEDIES = {
     "credentials": f"Check gpustack_registry_username and gpustack_registry_password, {_FILE}",
@@ -64,22 +67,80 @@ def plan(images: list[str], host: dict, archives: list[dict], version: str) -> d
     """What is to be done on a host, `due` by names: `loads`, for each archive that is needed the images that it brings, `pulls`, and
     `problems`, sentences on why an image can't be had. Where there are archives, nothing is asked of a registry."""
     known = state(images, host)
-    holders: dict[str, dict] = {}
-    for archive in archives:
-        for name in archive["images"]:
-            holders.setdefault(name, archive)
-    due = [name for name, found in known.items() if not found.get("present") or _differs(name, found, holders)]
-    loads = [{"path": each["path"], "images": [name for name in due if holders.get(name) is each]} for each in archives]
+    machine = host.get("machine") or ""
+    held = holders(archives, machine)
+    due = [name for name, found in known.items() if not found.get("present") or _differs(name, found, held)]
+    loads = [{"path": each["path"], "images": [name for name in due if held.get(name) is each]} for each in archives]
     return {
         "due": due,
         "loads": [load for load in loads if load["images"]],
         "pulls": [] if archives else due,
-        "problems": _archives_problems(images, _lacking(known), archives, version) if archives else [],
+        "problems": (_archives_problems(images, _lacking(known), archives, version) if archives else [])
+        + made_for_another(due, held, machine)
+        + _unreadable(due, held, host)
+        + there_for_another([name for name in known if name not in due], known, host),
     }
 
 
-def _differs(name: str, found: dict, holders: dict[str, dict]) -> bool:
-    return name in holders and found.get("id") not in holders[name]["images"][name]
+def holders(archives: list[dict], machine: str) -> dict[str, dict]:
+    """The archive of each image: of several the first that is made for the host's processor, as far as archives tell."""
+    found: dict[str, dict] = {}
+    for archive in archives:
+        for name in archive["images"]:
+            if name not in found or (_strange(found[name], name, machine) and not _strange(archive, name, machine)):
+                found[name] = archive
+    return found
+
+
+def _strange(archive: dict, name: str, machine: str) -> list[str]:
+    """The processors that an image of an archive is made for; none where the host's is among them, or where one of the two is not known."""
+    made_for = (archive.get("architectures") or {}).get(name) or []
+    return [] if not machine or architecture(machine) in made_for else made_for
+
+
+def made_for_another(due: list[str], held: dict[str, dict], machine: str) -> list[str]:
+    """Docker loads such an image without a word, and nothing in it can be started."""
+    found = []
+    for name in due:
+        made_for = _strange(held[name], name, machine) if name in held else []
+        if made_for:
+            wanted, where = architecture(machine), held[name]
+            path = where["path"] + (f" on {where['where']}" if where["where"] else "")
+            found.append(
+                f"{path} holds {name} for {', '.join(made_for)}; expected {wanted}, the host's processor. "
+                f"Name an archive for it, or make one (docker pull --platform linux/{wanted} {name}; docker save -o FILE {name})."
+            )
+    return found
+
+
+def _unreadable(due: list[str], held: dict[str, dict], host: dict) -> list[str]:
+    engine = str((host.get("docker") or {}).get("server_version") or "")
+    number = re.match(r"\d+", engine)
+    pressed = {held[name]["path"] for name in due if name in held and held[name].get("compression") == "zstd"}
+    if not number or int(number.group()) >= _DOCKER_ZSTD:
+        return []
+    return [
+        f"{path} is compressed by zstd, which Docker Engine {engine} does not read; expected {_DOCKER_ZSTD} or newer. "
+        f"Unpack it (zstd -d {path}) and name the result, or upgrade Docker."
+        for path in sorted(pressed)
+    ]
+
+
+def there_for_another(names: list[str], known: dict[str, dict], host: dict) -> list[str]:
+    """Images that are there already and are made for another processor, but for that of a container that runs nevertheless."""
+    container, machine = host.get("container") or {}, host.get("machine") or ""
+    running = container.get("image_id") if container.get("running") else None
+    return [
+        f"{name} is there and made for {architecture(known[name]['architecture'])}; expected {architecture(machine)}, the host's "
+        f"processor. Remove it there (docker rmi {name}), so that one for it is brought."
+        for name in names
+        if machine and known[name].get("architecture") and architecture(known[name]["architecture"]) != architecture(machine)
+        if not running or known[name].get("id") != running
+    ]
+
+
+def _differs(name: str, found: dict, held: dict[str, dict]) -> bool:
+    return name in held and found.get("id") not in held[name]["images"][name]
 
 
 def _lacking(known: dict[str, dict]) -> list[str]:
@@ -87,17 +148,25 @@ def _lacking(known: dict[str, dict]) -> list[str]:
 
 
 def problems(images: list[str], host: dict, answers: list[dict], asked: dict) -> list[str]:
-    """Why a host can't get its images, or could not use them, as preflight finds. host: `chip`, `machine`, `version`, and `lacks`, the
-    names that are not there; answers: what docker_archive_info said of archives, each with `where`; asked: what docker_registry_info
-    said."""
+    """Why a host can't get its images, or could not use them, as preflight finds. host: `chip`, `machine`, `version`, `lacks`, the names
+    that are not there, and `seen`, what gpustack_host_info said; answers: what docker_archive_info said of archives, each with `where`;
+    asked: what docker_registry_info said."""
+    seen, machine = host.get("seen") or {}, host.get("machine") or ""
+    there = {name: each for name, each in state(images, seen).items() if name not in host["lacks"]} if seen else {}
     found = _chip_problems(images[0], host)
     if not answers:
-        return found + _registry_problems(images[0], host, asked.get("images") or {})
+        return found + there_for_another(list(there), there, seen) + _registry_problems(images[0], host, asked.get("images") or {})
     if any(each.get("unreachable") or each.get("skipped") for each in answers):
-        return found
+        return found + there_for_another(list(there), there, seen)
     untold = [_at(each["where"], redact.text(str(each.get("msg") or _UNREAD))) for each in answers if "archives" not in each]
     archives = [{**archive, "where": each["where"]} for each in answers for archive in each.get("archives", [])]
-    return found + (untold or _archives_problems(images, host["lacks"], archives, host["version"]))
+    if untold:
+        return found + untold
+    held = holders(archives, machine)
+    # What an archive has for the host's processor takes the place of what is there.
+    stay = [name for name in there if name not in held or _strange(held[name], name, machine)]
+    found += _archives_problems(images, host["lacks"], archives, host["version"]) + there_for_another(stay, there, seen)
+    return found + made_for_another(host["lacks"], held, machine) + _unreadable(host["lacks"], held, seen)
 
 
 _UNREAD = "the archive of the image could not be read"

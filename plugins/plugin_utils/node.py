@@ -14,7 +14,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import ge
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Generation, Mirror, Work
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import version_key
 from ansible_collections.ascend.gpustack.plugins.module_utils.host.store import STORE_ID
-from ansible_collections.ascend.gpustack.plugins.plugin_utils import additions
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import additions, logs
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 CURL = "curl -fsSk --noproxy '*' -m 4 -o /dev/null "
@@ -64,6 +64,7 @@ def node_spec(node: dict) -> dict:
             "healthcheck": _healthcheck(generation, node),
             **({} if privileged is None else {"privileged": privileged}),
             **_security(generation, node, privileged),
+            **logs.definition(node["options"], node.get("logs")),
         },
     }
 

@@ -5,7 +5,9 @@
 A rule is a dict: `is` (the kind), and what the kind takes: `empty` and `null` (allowed as well), `secret` (never shown), `from` and `to` of
 a number, `choices`, `of` (the rule of each item), `names` (the kind of text of a dict's keys), `keys` and `needs` of a dict with known
 keys, and `own` of one for further keys the variables that say it, of a path `root` (may be /), `written` (no directory of the system's) and
-`taken` (nor one of these), and of GPUStack's settings `version`, GPUStack's, and `node`, server or worker.
+`taken` (nor one of these), and of GPUStack's settings `version`, GPUStack's, and `node`, server or worker. `ini`: whether the value may be
+from an INI file. The judgement itself adds `exact`, of what is a secret, a version or a name by its own name in a mapping or behind an
+option, and so has to be a text.
 """
 
 from __future__ import annotations
@@ -33,6 +35,12 @@ SYSTEM = re.compile(
 )
 # Where every container of GPUStack has something already
 TARGETS = ("/etc/gpustack/config.yaml", "/models", "/var/lib/gpustack")
+# By its name a version or a name, in which YAML drops zeros: 2.10 is 2.1 to it, and 010 is 8
+_NAMING = re.compile(r"(?:\A|[._-])(?:name|release|revision|tag|version)\Z", re.IGNORECASE)
+# Kinds whose digits are what they are, in quotes or not
+_DIGITS = ("cpus", "size")
+QUOTES = "Put it in quotes."
+INI = "Beside a host in an INI inventory it needs two pairs of them: '\"…\"'."
 MODES = frozenset(("ro", "rw", "z", "Z", "shared", "rshared", "slave", "rslave", "private", "rprivate", "nocopy"))
 
 
@@ -52,7 +60,9 @@ def judge(value: Any, rule: Mapping, where: str = "", secret: bool = False) -> I
     kind = rule["is"]
     if value is None and rule.get("null"):
         return
-    if kind == "gpustack_settings":
+    if rule.get("exact") and _is_made(value) and (kind == "anything" or (kind == "value" and not isinstance(value, bool))):
+        yield Wrong(where, found(value, secret), "a text", QUOTES)
+    elif kind == "gpustack_settings":
         yield from _settings(value, rule, where)
     elif kind == "gpustack_env":
         yield from _variables(value, rule, where, secret)
@@ -64,7 +74,18 @@ def judge(value: Any, rule: Mapping, where: str = "", secret: bool = False) -> I
         wrong = KINDS[kind](value, rule) if kind in KINDS else _text(value, rule, *texts.KINDS[kind])
         if wrong:
             expected, remedy = wrong
+            remedy = f"{QUOTES} {INI}" if remedy == QUOTES and rule.get("ini") else remedy
             yield Wrong(where, found(value, secret), expected, remedy or "Correct it.")
+
+
+def _is_made(value: Any) -> bool:
+    """Whether YAML made something else of what was written."""
+    return isinstance(value, (bool, int, float, datetime.date))
+
+
+def _is_exact(name: Any) -> bool:
+    """Whether what has this name is a secret, a version or a name, of which every sign counts."""
+    return isinstance(name, str) and (redact.looks_secret(name) or bool(_NAMING.search(name)))
 
 
 def found(value: Any, secret: bool) -> str:
@@ -88,8 +109,12 @@ def _list(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[Wrong
         return
     if not value and rule.get("full"):
         yield Wrong(where, "an empty list", "one item at least")
+    option = ""
     for number, item in enumerate(value, 1):
-        yield from judge(item, rule["of"], f"{where}[{number}]", secret)
+        # Of words of a command line one may say what the next is.
+        hidden = secret or redact.looks_secret(option)
+        yield from judge(item, {**rule["of"], "exact": _is_exact(option)}, f"{where}[{number}]", hidden)
+        option = item[2:] if isinstance(item, str) and item.startswith("--") else ""
 
 
 def _dict(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[Wrong]:
@@ -108,7 +133,8 @@ def _dict(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[Wrong
             remedy = f"Did you mean {plain}?" if plain != key and fits(plain) else "Correct it."
             yield Wrong(f"{where}.{key}", found(item, secret), f"its name to be {expected}", remedy)
             continue
-        yield from judge(item, known[key] if known is not None else rule["of"], f"{where}.{key}", secret and _hides(str(key), item, rule))
+        of = known[key] if known is not None else rule["of"]
+        yield from judge(item, {**of, "exact": _is_exact(key)}, f"{where}.{key}", secret and _hides(str(key), item, rule))
     missing = [key for key in rule.get("needs", ()) if key not in value]
     if missing:
         yield Wrong(where, f"a mapping without {', '.join(missing)}", f"{', '.join(rule['needs'])} in it", "Add what is missing.")
@@ -155,9 +181,10 @@ Verdict = Optional[tuple[str, str]]
 
 
 def _text(value: Any, rule: Mapping, fits: Callable[[str], bool], expected: str) -> Verdict:
+    if rule.get("is") in _DIGITS and isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
     if not isinstance(value, str):
-        made = isinstance(value, (bool, int, float, datetime.date))
-        return f"{expected}, as a text", "Put it in quotes." if made else ""
+        return f"{expected}, as a text", QUOTES if _is_made(value) else ""
     if not value:
         return None if rule.get("empty") else (expected, "")
     if value.startswith("-") and not rule.get("dash"):

@@ -8,15 +8,14 @@ import re
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Runners
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import version_key
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.npu import driver_key
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import drivers
 
 _TAG = re.compile(r"cann(?P<cann>\d+\.\d+)-(?P<chip>\w+)-(?P<engine>[a-z]+)(?P<version>\S+)")
 
 
 def newest_cann(table: Runners, driver: str) -> str:
     """The newest CANN of the table that a driver carries; empty where it is not known, or carries none."""
-    key = driver_key(driver)
-    carried = [cann for cann, oldest in table.drivers if key and key >= driver_key(oldest)]
+    carried = [cann for cann, oldest in table.drivers if drivers.reaches(driver, oldest)]
     return carried[-1] if carried else ""
 
 
@@ -27,9 +26,9 @@ def oldest_driver(table: Runners, tag: str) -> str:
 
 
 def carries(table: Runners, tag: str, driver: str) -> bool:
-    """Whether a driver is listed for a runner; also of one whose CANN, and of a driver whose version, is not known."""
+    """Whether a driver is listed for a runner; also of one whose CANN is not known, and of a driver that can't be compared."""
     oldest = oldest_driver(table, tag)
-    return not oldest or not driver_key(driver) or driver_key(driver) >= driver_key(oldest)
+    return not oldest or drivers.order(driver, oldest) != -1
 
 
 def runner(table: Runners, version: str, chip: str, cann: str = "") -> str:

@@ -133,7 +133,7 @@ KINDS: dict[str, tuple[Callable[[str], bool], str]] = {
         _like(r"[0-9]+\.[0-9]+\.[0-9]+(?:\.post[0-9]+)?(?:[.-]?(?:a|b|rc)\.?[0-9]+)?"),
         f'a release of GPUStack, such as "{_USUAL.release}"',
     ),
-    "driver_version": (_like(r"(?i:[0-9]+(?:\.(?:rc|b|spc)?[0-9]+)+)"), 'a version of the driver, such as "24.1.rc2"'),
+    "driver_version": (_like(r"(?i:[0-9]+(?:\.[a-z]{0,8}[0-9]+)+)"), 'a version of the driver, such as "24.1.rc2"'),
     "chip": (_like(r"[A-Za-z0-9][A-Za-z0-9_-]*"), "the name of a chip, such as 910B4"),
     "docker_name": (_DOCKER_NAME, _DOCKER_NAME_TEXT),
     "volume_name": (_DOCKER_NAME, f"the name of a Docker volume ({_DOCKER_NAME_TEXT}), or an absolute path"),

@@ -84,13 +84,17 @@ def expected_npus(host: str, hostvars: Any, live: list[str]) -> int | None:
     return int(npus.get("count", setting(hostvars, host, "ascend_driver_check_expected_npus", 8)))
 
 
-def findings(info: dict, hosts: dict[str, Seen], workers: dict[str, Seen], server: str) -> list[tuple[str, Finding]]:
-    """All that is wrong, as (host, finding). What is the server's is told of the first host, where this run leaves the server out."""
-    found = [(host, item) for host, known in hosts.items() for item in known.findings]
+def findings(
+    info: dict, hosts: dict[str, Seen], workers: dict[str, Seen], server: str, twins: list[tuple[str, Finding]]
+) -> list[tuple[str, Finding]]:
+    """All that is wrong, as (host, finding). What is the server's is told of the first host, where this run leaves the server out. twins:
+    hosts that GPUStack takes for one worker, of which it knows now the one and now the other."""
+    found = [(host, item) for host, known in hosts.items() for item in known.findings] + twins
+    one = {host for host, _item in twins}
     blamed = server if server in hosts else next(iter(hosts))
     if "workers" in info:
         records = {worker["name"]: worker for worker in info["workers"]}
-        unfit = {host: known for host, known in workers.items() if known.unfit and not known.still}
+        unfit = {host: known for host, known in workers.items() if known.unfit and not known.still and host not in one}
         found += [(host, item) for host, known in unfit.items() for item in _unready(known, records.get(known.name))]
     elif not hosts[blamed].away and not (blamed == server and hosts[blamed].still):
         text = f"GPUStack could not be asked for its workers: {info.get('msg') or 'no answer'}"
@@ -98,6 +102,8 @@ def findings(info: dict, hosts: dict[str, Seen], workers: dict[str, Seen], serve
     for problem in info.get("problems") or []:
         # Those of a worker begin with its name.
         own = [host for host, known in workers.items() if problem.startswith(f"worker {known.name}: ")]
+        if one.intersection(own):
+            continue
         found.append(
             (own[0], Finding("worker", "fail", _with_cause(problem.split(": ", 1)[1], workers[own[0]].cause).rstrip(".")))
             if own

@@ -361,6 +361,26 @@ def test_each_problem_is_its_hosts_and_that_of_the_server_the_servers():
     assert list(verified(None, {"atlas2": {}})["told"]) == ["atlas2"]
 
 
+def test_twins_are_both_named_and_the_one_that_is_well_is_not_told_to_open_its_port():
+    """GPUStack has one record for the two, of the one that spoke last."""
+    data = {"path": "/srv/own", "worker_uuid": "u", "on_store": False}
+    seen = {"gpustack_data_seen": {"data": data, "container": {"name": "gpustack"}}}
+    hostvars = {"atlas1": {"gpustack_data_seen": {"data": {**data, "worker_uuid": "v"}}}, "atlas2": seen, "atlas3": {**seen}}
+    problems = ["worker atlas2: not registered; expected ready with 8 NPUs. See docker logs of its GPUStack container"]
+    found = verified([worker("atlas1"), worker("atlas3")], hostvars, problems)
+    way_out = (
+        ", of which one is a copy; expected one of its own. On the copy run this, and site.yml then, which gives it an identity of its own:"
+    )
+    assert found["lines"][4:] == [
+        "Verification found 2 problems on 2 of 3 hosts:",
+        f"FAIL [identity] atlas2: the worker's identity u is also that of atlas3{way_out}",
+        "  docker stop gpustack; rm -f /srv/own/worker_uuid",
+        f"FAIL [identity] atlas3: the worker's identity u is also that of atlas2{way_out}",
+        "  docker stop gpustack; rm -f /srv/own/worker_uuid",
+    ]
+    assert found["told"] == {"atlas2": "Told above: identity", "atlas3": "Told above: identity"}
+
+
 def test_worker_that_is_unfit_is_still_held_against_gpustack():
     unfit = {"atlas1": {"ascend_driver_check_npus": ALARM}}
     assert verified([worker("atlas1", "not_ready")], unfit)["told"] == {"atlas1": "Told above: npus, worker"}

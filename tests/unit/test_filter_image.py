@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
+import subprocess
+
 import pytest
+import yaml
 from ansible_collections.ascend.gpustack.plugins.filter import image
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import images
+from shared import ROOT
 
 NAME = "r:5000/gpustack/gpustack:v0.7.1-npu"
 HOST = {"chip": "910B4", "machine": "aarch64", "version": "0.7.1"}
@@ -73,6 +79,104 @@ def test_archive_without_the_image_is_told():
     assert told.startswith(f"/a.tar on the controller holds x:1; expected {NAME}. Set gpustack_image")
     # As for a host that has the image already
     assert problems(archives=[archive(images={"x:1": []})], lacks=())[0].startswith(f"/a.tar holds x:1; expected {NAME}.")
+
+
+FOR_ANOTHER = (
+    f"holds {NAME} for amd64; expected arm64, the host's processor. Name an archive for it, or make one "
+    f"(docker pull --platform linux/arm64 {NAME}; docker save -o FILE {NAME})."
+)
+
+
+def test_archive_for_another_processor_is_refused_before_it_is_loaded():
+    made_for = {"images": {NAME: ["sha256:1"]}, "architectures": {NAME: ["amd64"]}}
+    assert problems(archives=[archive(where="the controller", **made_for)]) == [f"/a.tar on the controller {FOR_ANOTHER}"]
+    host = {"image": NOT_THERE, "images": {}, "machine": "aarch64"}
+    assert plan(host, [held("/a.tar", **made_for)], [NAME], "0.7.1")["problems"] == [f"/a.tar {FOR_ANOTHER}"]
+    # It would take the place of one that works.
+    there = {**host, "image": {**THERE, "id": "sha256:2", "architecture": "arm64"}}
+    assert plan(there, [held("/a.tar", **made_for)], [NAME], "0.7.1")["problems"] == [f"/a.tar {FOR_ANOTHER}"]
+    for fits in ({NAME: ["amd64", "arm64"]}, {}):
+        assert problems(archives=[archive(**{**made_for, "architectures": fits})]) == []
+
+
+def test_each_host_gets_the_archive_for_its_processor():
+    archives = [held(f"/{each}.tar", images={NAME: [each]}, architectures={NAME: [each]}) for each in ("amd64", "arm64")]
+    for machine, path in (("aarch64", "/arm64.tar"), ("x86_64", "/amd64.tar")):
+        found = plan({"image": NOT_THERE, "images": {}, "machine": machine}, archives, [NAME], "0.7.1")
+        assert (found["problems"], found["loads"]) == ([], [{"path": path, "images": [NAME]}])
+
+
+def test_image_for_another_processor_that_is_there_already_is_refused_unless_it_runs_or_the_right_one_comes():
+    there = {"name": NAME, "present": True, "id": "sha256:1", "architecture": "amd64"}
+    seen = {"image": there, "images": {}, "machine": "aarch64", "container": None}
+    told = (
+        f"{NAME} is there and made for amd64; expected arm64, the host's processor. Remove it there (docker rmi {NAME}), so that one for "
+        "it is brought."
+    )
+    assert problems({"seen": seen}, lacks=()) == plan(seen, names=[NAME], version="0.7.1")["problems"] == [told]
+    runs = {**seen, "container": {"image": NAME, "image_id": "sha256:1", "running": True}}
+    arm = {**seen, "image": {**there, "architecture": "arm64"}}
+    for fine in (runs, arm, {**seen, "image": {**there, "architecture": None}}):
+        assert problems({"seen": fine}, lacks=()) == plan(fine, names=[NAME], version="0.7.1")["problems"] == []
+    right = {"images": {NAME: ["sha256:2"]}, "architectures": {NAME: ["arm64"]}}
+    assert problems({"seen": seen}, archives=[archive(**right)], lacks=()) == []
+    found = plan(seen, [held("/a.tar", **right)], [NAME], "0.7.1")
+    assert (found["due"], found["problems"]) == ([NAME], [])
+
+
+def test_archive_that_an_older_docker_cannot_unpack_is_told():
+    host = {"image": NOT_THERE, "images": {}, "machine": "aarch64", "docker": {"server_version": "20.10.24"}}
+    pressed = held("/a.tar.zst", images={NAME: ["sha256:1"]}, compression="zstd")
+    assert plan(host, [pressed], [NAME], "0.7.1")["problems"] == [
+        "/a.tar.zst is compressed by zstd, which Docker Engine 20.10.24 does not read; expected 23 or newer. "
+        "Unpack it (zstd -d /a.tar.zst) and name the result, or upgrade Docker."
+    ]
+    assert plan({**host, "docker": {"server_version": "26.1.3"}}, [pressed], [NAME], "0.7.1")["problems"] == []
+
+
+def test_images_of_a_stack_for_another_processor_are_refused_there_and_in_their_archives():
+    lines = ["aarch64", "json-file none", "amd64", "none", "unknown"]
+    found = image.stack_images(["vllm:1", "haproxy:2.6", "own:1"], lines)
+    assert (found["machine"], found["missing"]) == ("aarch64", ["haproxy:2.6"])
+    assert found["problems"] == [
+        "vllm:1 is there and made for amd64; expected arm64, the host's processor. Remove it there (docker rmi vllm:1), so that one for it "
+        "is brought."
+    ]
+    archives = [{"item": "/h.tar", "images": {"haproxy:2.6": ["a"]}, "architectures": {"haproxy:2.6": ["amd64"]}}]
+    assert image.stack_image_problems(["haproxy:2.6"], archives, "aarch64") == [
+        "/h.tar holds haproxy:2.6 for amd64; expected arm64, the host's processor. Name an archive for it, or make one "
+        "(docker pull --platform linux/arm64 haproxy:2.6; docker save -o FILE haproxy:2.6)."
+    ]
+    assert image.stack_image_problems(["haproxy:2.6"], archives, "x86_64") == []
+    # Where Docker did not answer, nothing is known, and its own check says so.
+    assert image.stack_images(["vllm:1"], []) == {"machine": "", "missing": [], "problems": []}
+
+
+DOCKER = """#!/bin/sh
+case "$*" in
+  version) ;;
+  info) printf ' Storage Driver: overlay2\n Logging Driver: json-file\n' ;;
+  "image inspect vllm:1") printf '[\n    {\n        "Id": "a",\n        "Architecture": "arm64",\n        "Os": "linux"\n    }\n]\n' ;;
+  "image inspect old:1") printf '[\n    {\n        "Architecture": "",\n        "Os": "linux"\n    }\n]\n' ;;
+  *) echo "Error response from daemon: No such image" >&2; exit 1 ;;
+esac
+"""
+
+
+def test_look_at_the_images_of_a_stack_tells_which_are_there_and_for_which_processor(tmp_path):
+    look = yaml.safe_load((ROOT / "roles/vllm_stack/vars/main.yml").read_text())["_vllm_stack_look"]
+    (tmp_path / "docker").write_text(DOCKER)
+    (tmp_path / "docker").chmod(0o755)
+    # The machine that tests this may have a Docker of its own, and with settings.
+    settings = pathlib.Path("/etc/docker/daemon.json")
+    logs = f"json-file {'max-size' if settings.exists() and 'max-size' in settings.read_text() else 'none'}"
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["sh", "-c", look, "sh", "vllm:1", "haproxy:2.6", "old:1"], env=env, stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [os.uname().machine, logs, "arm64", "none", "unknown"]
+    (tmp_path / "docker").write_text("#!/bin/sh\nexit 1\n")
+    assert subprocess.run(["sh", "-c", look, "sh", "vllm:1"], env=env, stdout=subprocess.PIPE, check=False).returncode == 1
 
 
 def test_failure_has_the_remedy_for_just_that():

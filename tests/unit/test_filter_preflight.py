@@ -6,8 +6,9 @@ import copy
 from dataclasses import asdict
 
 import pytest
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import drivers
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.collection import signature, version
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import cluster, npu, report
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import cluster, report
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.checks import SKIPPABLE
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Finding
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import host_findings, node_refusals
@@ -35,6 +36,7 @@ HOST = {
     "store": {"answers": True, "exists": True, "root_fs": False, "source": "172.16.33.106:/data/models"},
     "data": {"name": "gpustack-data", "path": "/var/lib/docker/volumes/gpustack-data/_data", "on_store": False, "worker_uuid": None},
     "resolved": {"172.16.33.106": "172.16.33.106"},
+    "addresses": ["127.0.0.1", "172.16.33.106", "fe80::1"],
     "docker_chain": {"managed": True, "present": True, "running_containers": []},
     "container": None,
 }
@@ -272,7 +274,39 @@ def test_old_driver_is_refused_with_both_versions():
     "older, newer", [("24.1.rc2", "24.1.rc3"), ("24.1.rc3.7", "24.1.0"), ("24.1.1", "25.0.rc1"), ("25.5.1", "25.5.1.1")]
 )
 def test_driver_versions_sort_as_the_vendor_means_them(older, newer):
-    assert npu.driver_key(older) < npu.driver_key(newer.upper())
+    assert (drivers.order(older, newer.upper()), drivers.order(newer, older)) == (-1, 1)
+    assert drivers.order(older, older.upper()) == 0
+
+
+@pytest.mark.parametrize(
+    ("version", "other", "order"),
+    [
+        ("25.0.t52.b060", "24.1.rc2", 1),
+        ("23.0.t52.b060", "24.1.rc2", -1),
+        ("24.1.t52.b060", "24.1.rc2", None),
+        ("24.1.t52.b060", "24.1.t52.b061", -1),
+        ("24.1.T52.b060", "24.1.t52.b060", 0),
+        ("24.1.rc2.t7", "24.1.rc2", 1),
+        ("V100R001C15", "24.1.rc2", None),
+        ("unknown", "24.1.rc2", None),
+    ],
+)
+def test_driver_of_another_spelling_is_compared_as_far_as_it_tells(version, other, order):
+    assert drivers.order(version, other) == order
+    assert drivers.order(other, version) == (None if order is None else -order)
+
+
+def test_driver_that_cannot_be_compared_is_said_to_be_one_with_the_variable_that_settles_it():
+    odd = changed(NPU, driver_version="24.1.t52.b060")
+    (found,) = [item for item in host_findings(HOST, odd, EXPECT) if item["result"] == "fail"]
+    assert Finding(**found).lines == [
+        "the driver is 24.1.t52.b060, which can't be compared; GPUStack 0.7.1's image needs 24.1.rc2 or newer. "
+        "Set ascend_driver_check_minimum_driver: 24.1.t52.b060 for this host if that is known to be as new; else install a release."
+    ]
+    assert told(npu=odd, minimum_driver="24.1.t52.b060") == told(npu=changed(NPU, driver_version="25.1.t3")) == []
+    assert told(npu=changed(NPU, driver_version=None)) == [
+        ("driver_version", "fail", "the driver's version is unknown (None); expected 24.1.rc2 or newer")
+    ]
 
 
 def test_host_that_only_exports_the_store_needs_no_docker():
@@ -295,6 +329,7 @@ FAULTS = {
     "store dead": {"store": {"answers": False, "exists": None, "root_fs": False, "source": "nfs:/m", "error": "no answer within 20 s"}},
     "store missing": {"store": changed(HOST["store"], exists=False, root_fs=True)},
     "data shared": {"data": {"name": "/data/models/own", "path": "/data/models/own", "on_store": True, "worker_uuid": "u"}},
+    "address of another": {"addresses": ["127.0.0.1", "172.16.33.107"]},
     "npus held": {"npu_holders": [{"container": "vllm", "npus": [0, 1], "via": "devices"}]},
     "no root": {"root": False},
 }
@@ -673,6 +708,30 @@ def test_loopback_is_refused_as_soon_as_there_are_two_hosts():
     ]
 
 
+def test_address_that_no_interface_has_is_told_with_those_that_there_are_and_how_to_declare_one_behind_nat():
+    host = changed(HOST, resolved={"npu1": "203.0.113.7"}, addresses=["127.0.0.1", "::1", "172.16.33.106", "10.0.0.6", "fe80::1"])
+    (found,) = [item for item in host_findings(host, NPU, {**EXPECT, "address": "npu1"}) if item["result"] == "fail"]
+    assert Finding(**found).lines == [
+        "gpustack_address npu1 (203.0.113.7) is on none of its interfaces beside Docker's; expected one of 172.16.33.106, 10.0.0.6. "
+        "Set gpustack_address to the one that the other hosts use; where that leads here through NAT, or moves between hosts, say so with "
+        "ascend_driver_check_skip: [own_address] for this host."
+    ]
+    assert told(host, address="npu1", skip=["own_address"]) == []
+    # An older iproute, or none: what is not known is no finding.
+    assert told(changed(host, addresses=None), address="npu1") == []
+    assert told(changed(host, resolved={"npu1": "172.16.33.106"}), address="npu1") == []
+
+
+def test_name_that_leads_to_the_host_itself_there_is_refused_where_there_are_others():
+    """As Debian has a host's own name in its /etc/hosts: GPUStack would be told 127.0.1.1 for the worker's address."""
+    named = {"ansible_host": "npu1", "ascend_driver_check_host": {"resolved": {"npu1": "127.0.1.1"}}}
+    assert told_of_inventory(summary({"atlas1": []}, atlas1=named)) == []
+    assert told_of_inventory(summary({"atlas1": [], "atlas2": []}, atlas1=named)) == [
+        "FAIL [address] atlas1: gpustack_address npu1 is 127.0.1.1 on it, which other hosts cannot reach. "
+        "Correct its /etc/hosts, or set gpustack_address to the address that they use."
+    ]
+
+
 def test_no_server_or_two_are_refused():
     assert told_of_inventory(summary({"atlas1": []}, groups={"gpustack_worker": ["atlas1"]})) == [
         "FAIL [inventory] atlas1: the group gpustack_server holds no host; expected exactly one. Correct the inventory."
@@ -877,6 +936,24 @@ def test_cloned_host_is_named_with_its_twin_and_the_way_out():
         "  rm -f /srv/gpustack/worker_uuid",
     ]
     assert not summary({"atlas2": [], "atlas3": []}, settings={"skip": ["identity"]}, **hosts)["stop"]
+
+
+def test_two_hosts_that_are_one_node_to_a_swarm_are_named():
+    node = {
+        host: {"ascend_driver_check_host": {"docker": {"swarm_node": identity}}}
+        for host, identity in (("a", "n1"), ("b", "n1"), ("c", None))
+    }
+    found = summary(
+        {"a": [], "b": [], "c": []}, {"docker_swarm_manager": ["a"], "docker_swarm_worker": ["b", "c"]}, {"cluster": "swarm"}, **node
+    )
+    assert found["report"][1:5] == [
+        "FAIL [identity] a: its node n1 of the Swarm is also that of b, of which one is a copy; expected one of its own. "
+        "On the copy run this, and swarm.yml then, which lets it join as a node of its own:",
+        "  docker swarm leave --force",
+        "FAIL [identity] b: its node n1 of the Swarm is also that of a, of which one is a copy; expected one of its own. "
+        "On the copy run this, and swarm.yml then, which lets it join as a node of its own:",
+        "  docker swarm leave --force",
+    ]
 
 
 def test_hosts_without_an_identity_yet_are_no_twins_and_those_that_share_the_store_are_told_so_alone():

@@ -36,6 +36,7 @@ MAY_BEGIN_WITH_A_DASH = (
     "vllm_stack_api_key",
     "vllm_stack_tls",
 )
+SERVICE = {"name": "a", "model": "m", "npus": 1, "port": 1}
 # One of each kind; what fits some variable is left out for that one.
 WRONG = {
     "nothing": None,
@@ -170,11 +171,20 @@ def test_what_is_let_pass_is_taken_by_ansible_and_what_can_not_be_is_refused(nam
         ("gpustack_container_options", {"shm": "1g"}, ".shm \"1g\"; expected a name that there is. Did you mean shm_size?"),
         ("gpustack_container_options", {"name": "mine"}, "expected gpustack_container_name to say it. Set gpustack_container_name, and"),
         ("gpustack_container_options", {"init": True}, ".init true; expected one of the names capabilities, cpuset_cpus,"),
-        ("gpustack_container_options", {"memory": 64}, ".memory 64; expected a size, such as 16g, as a text. Put it in quotes."),
+        ("gpustack_container_options", {"memory": 1.5}, ".memory 1.5; expected a size, such as 16g, as a text. Put it in quotes."),
         ("gpustack_container_options", {"ulimits": "nofile:1:1"}, ".ulimits \"nofile:1:1\"; expected a list"),
         ("gpustack_container_options", {"ulimits": ["nofile"]}, ".ulimits[1] \"nofile\"; expected a limit"),
         ("gpustack_container_options", {"privileged": "maybe"}, ".privileged \"maybe\"; expected true or false"),
-        ("gpustack_container_options", {"cpuset_cpus": 3}, "Put it in quotes."),
+        ("gpustack_container_options", {"cpuset_cpus": True}, "Put it in quotes."),
+        ("gpustack_container_options", {"log_options": {"splunk-token": 12345678}}, ".log_options.splunk-token a number that is not shown"),
+        ("gpustack_server_config", {"jwt_secret_key": 12345678}, ".jwt_secret_key a number that is not shown; expected a text. Put it"),
+        ("gpustack_env", {"HF_TOKEN": 12345678}, ".HF_TOKEN a number that is not shown; expected a text. Put it in quotes."),
+        ("gpustack_env", {"GPUSTACK_WORKER_NAME": 493}, ".GPUSTACK_WORKER_NAME 493; expected a text. Put it in quotes."),
+        ("gpustack_env", {"CANN_VERSION": 8.1}, ".CANN_VERSION a number that is not shown; expected a text. Put it in quotes."),
+        ("docker_swarm_labels", {"rack.name": 101}, ".rack.name 101; expected a text. Put it in quotes."),
+        ("docker_swarm_remove", [101], "[1] 101; expected a name without"),
+        ("vllm_stack_services", [{**SERVICE, "args": ["--api-key", 12345678]}], "[1].args[2] a number that is not shown; expected a text."),
+        ("vllm_stack_services", [{**SERVICE, "args": ["--revision", 2.1]}], "[1].args[2] 2.1; expected a text. Put it in quotes."),
         ("nfs_server_clients", "172.16.33.0/24", '"172.16.33.0/24"; expected a list'),
         ("nfs_server_clients", ["172.16.33.5/24"], "expected an address, or a network without bits of a host"),
         ("nfs_client_version", 4.1, "4.1; expected 3, 4, 4.1 or 4.2, as a text. Put it in quotes."),
@@ -218,6 +228,7 @@ def test_wrong_value_is_refused_with_what_is_expected(name, value, expected):
         ("gpustack_registry", "registry.example.com:5000/mirror"),
         ("gpustack_bootstrap_password", "correct horse"),
         ("gpustack_token", ""),
+        ("ascend_driver_check_minimum_driver", "24.1.t52.b060"),
         ("gpustack_token", "-tricky"),
         ("gpustack_registry_password", "-u"),
         ("gpustack_env", {"OMP_NUM_THREADS": 8, "A": "", "no_proxy": "a,b"}),
@@ -225,7 +236,9 @@ def test_wrong_value_is_refused_with_what_is_expected(name, value, expected):
         ("gpustack_takeover_drop", ["--debug", "HTTP_PROXY=http://proxy:3128"]),
         ("gpustack_server_config", {"debug": "true", "huggingface_token": "hf_x", "trusted_hosts": ["gpustack.example.com"]}),
         ("gpustack_container_options", {"ulimits": ["memlock:-1:-1"], "etc_hosts": {"a": "host-gateway"}, "log_options": {"max-file": 3}}),
+        ("gpustack_container_options", {"memory": 68719476736, "shm_size": 16, "cpuset_cpus": 3}),
         ("nfs_server_clients", ["172.16.33.0/24", "2001:db8::/64", "10.0.0.1"]),
+        ("vllm_stack_services", [{**SERVICE, "args": ["--max-model-len", 32768, "--gpu-memory-utilization", 0.9]}]),
         ("vllm_stack_api_key", "one\ntwo\n"),
         ("vllm_stack_api_key", "-one"),
         ("vllm_stack_tls", PEM),
@@ -463,6 +476,41 @@ def test_playbook_ends_for_all_hosts_before_any_is_asked_and_those_are_red_that_
         (name, str(int(name != "atlas4"))) for name in ("atlas1", "atlas2", "atlas3", "atlas4")
     ]
     assert "UNREACHABLE" not in site.stdout and "12345678" not in site.stdout
+
+
+def test_who_writes_an_ini_inventory_is_told_that_it_needs_two_pairs_of_quotes():
+    line = "gpustack_token is set to a number that is not shown; expected a token without white space, as a text. Put it in quotes."
+    pairs = "Beside a host in an INI inventory it needs two pairs of them: '\"…\"'."
+    for file, remedy in (("/inventories/hosts", f" {pairs}"), ("/inventories/hosts.ini", f" {pairs}"), ("/inventories/hosts.yml", "")):
+        assert told(atlas2={"gpustack_token": 20240601, "inventory_file": file}) == [f"FAIL [variables] atlas2: {line}{remedy}"]
+
+
+ALONE = """- hosts: gpustack_server
+  gather_facts: false
+  roles:
+    - {role: ascend.gpustack.%s, vars: {%s}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("role", "own", "name", "expected"),
+    [
+        ("gpustack_server", "gpustack_token: 20240601", "gpustack_token", "a number that is not shown; expected a token"),
+        ("gpustack_server", "gpustack_version: 0.7", "gpustack_version", "0.7; expected a release of GPUStack"),
+        ("vllm_stack", "vllm_stack_api_key: 20240601", "vllm_stack_api_key", "a number that is not shown; expected keys"),
+    ],
+)
+def test_role_that_runs_alone_refuses_what_yaml_made_a_number_of_before_it_asks_the_host(tmp_path, role, own, name, expected):
+    inventory, playbook = tmp_path / "hosts.yml", tmp_path / "alone.yml"
+    inventory.write_text("gpustack_server: {hosts: {atlas1: {ansible_host: 192.0.2.1, gpustack_bootstrap_password: 12345678}}}")
+    playbook.write_text(ALONE % (role, own))
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", str(inventory), str(playbook)]
+    env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOME": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 2 and "UNREACHABLE" not in done.stdout, done.stdout
+    shown = " ".join(done.stdout.split())
+    assert f"atlas1: {name} is set to {expected}" in shown and "as a text. Put it in quotes." in shown
+    assert "20240601" not in shown and "12345678" not in shown
 
 
 def test_gpustack_that_is_not_deployed_is_one_finding_before_any_host_is_asked():

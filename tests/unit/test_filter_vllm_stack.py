@@ -46,6 +46,24 @@ def test_services_of_the_guide_are_not_refused():
     assert refusals(QWEN, CODER) == []
 
 
+@pytest.mark.parametrize(
+    ("hosts", "bounded"),
+    [
+        (["json-file none", "json-file max-size", ""], True),
+        (["json-file max-size"], False),
+        (["json-file none", "journald none"], False),
+        (["local none"], False),
+        (["unknown none"], False),
+        ([], False),
+    ],
+)
+def test_logs_are_bounded_where_docker_would_write_without_end_and_no_host_has_another_driver(hosts, bounded):
+    services = compose(QWEN, logs=hosts)["services"]
+    expected = {"driver": "json-file", "options": {"max-size": "100m", "max-file": "3"}} if bounded else None
+    assert [service.get("logging") for service in services.values()] == [expected, expected]
+    assert swarm_stack.wanted(compose(QWEN, logs=hosts)) == swarm_stack.wanted(compose(QWEN))
+
+
 def test_numbers_that_came_as_text_are_numbers_and_defaults_follow_from_what_was_given():
     (coder,) = filled(CODER)
     assert (coder["npus"], coder["port"], coder["tensor_parallel_size"]) == (4, 8002, 4)

@@ -10,6 +10,7 @@ import socket
 import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import daemon as docker_daemon
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import logs as docker_logs
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.cli import Engine
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file as gpustack_config_file
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import firewalld as host_firewalld
@@ -439,6 +440,17 @@ def places(tmp_path, proc):
     return gpustack_host_info.Places(str(proc), str(dev), str(tmp_path / "docker.pid"), str(tmp_path / "daemon.json"))
 
 
+IP = (
+    "1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever preferred_lft forever\n"
+    "2: enp1s0f0    inet 172.16.33.107/24 brd 172.16.33.255 scope global dynamic enp1s0f0\\       valid_lft 85942sec\n"
+    "2: enp1s0f0    inet 172.16.33.200/32 scope global enp1s0f0\\       valid_lft forever preferred_lft forever\n"
+    "2: enp1s0f0    inet6 fe80::42:1/64 scope link \\       valid_lft forever preferred_lft forever\n"
+    "3: docker0    inet 172.17.0.1/16 brd 172.17.255.255 scope global docker0\\       valid_lft forever preferred_lft forever\n"
+    "4: br-c32a13e0afa2    inet 172.18.0.1/16 brd 172.18.255.255 scope global br-c32a13e0afa2\\       valid_lft forever\n"
+    "9: vlan7@bond0    inet 10.0.7.7/24 scope global vlan7\\       valid_lft forever preferred_lft forever\n"
+)
+
+
 def told(facts):
     """Without what differs from one machine to the next."""
     different = ("hostname", "machine", "python", "python_packaged", "python_requests", "root")
@@ -480,6 +492,7 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
     (proc / "net" / "tcp6").write_text("")
     runner = answers(
         {
+            "ip -o": Result(127),
             "docker version": Result(127),
             "iptables": Result(127),
             "systemctl": Result(0, "LoadState=not-found\nActiveState=inactive\nUnitFileState=\n"),
@@ -498,6 +511,8 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
             "root_free_mb": None,
             "live_restore": None,
             "swarm": None,
+            "swarm_node": None,
+            "log_driver": None,
             "default_runtime": None,
             "runtimes": [],
             "firewall_backend": None,
@@ -508,7 +523,7 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
         "models": {"workers": [], "nodes": [], "workloads": []},
         "listeners": [],
         "docker_chain": {"managed": True, "present": None, "running_containers": None},
-        "image": {"name": "gpustack/gpustack:v0.7.1-npu", "present": None, "id": None, "repo_digests": []},
+        "image": {"name": "gpustack/gpustack:v0.7.1-npu", "present": None, "id": None, "repo_digests": [], "architecture": None},
         "images": {},
         "data": {
             "name": "gpustack-data",
@@ -540,6 +555,8 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
         "firewalld": {"installed": False, "running": False, "enabled": False},
         "probes": [],
         "resolved": {"172.16.33.107": "172.16.33.107"},
+        "addresses": None,
+        "logs": {"driver": None, "max_size": None},
     }
 
 
@@ -553,9 +570,10 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
     }
     privileged = container(OTHER, "monitor", 81, Privileged=True)
     version = {"Server": {"Version": "26.1.3", "ApiVersion": "1.45"}}
-    info = {"DockerRootDir": "/var/lib/docker", "Swarm": {"LocalNodeState": "inactive"}}
+    info = {"DockerRootDir": "/var/lib/docker", "Swarm": {"LocalNodeState": "active", "NodeID": "n1"}}
     runner = answers(
         {
+            "ip -o": Result(0, IP),
             "docker version": Result(0, json.dumps(version)),
             "docker info": Result(0, json.dumps(info)),
             "docker ps": Result(0, f"{OURS}\n{OTHER}\n"),
@@ -563,7 +581,7 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
             "docker image inspect gpustack/runtime:pause": Result(
                 1, "[]", "Error response from daemon: No such image: gpustack/runtime:pause"
             ),
-            "docker image inspect": Result(0, json.dumps([{"Id": "sha256:f41f", "RepoDigests": None}])),
+            "docker image inspect": Result(0, json.dumps([{"Id": "sha256:f41f", "RepoDigests": None, "Architecture": "arm64"}])),
             "docker volume inspect": Result(0, json.dumps([{"Mountpoint": VOLUME, "Labels": {"ascend.gpustack.managed": "true"}}])),
             f"readlink -m -- {VOLUME}": Result(0, f"{VOLUME}\n"),
             f"ls -A -- {VOLUME}": Result(0, "bin\ncache\npostgresql\nrun\ntoken\nworker_name\nworker_uuid\n"),
@@ -578,10 +596,28 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
     facts = gpustack_host_info.gather(parameters, runner, 1000.0, places(tmp_path, proc))
     chosen = {key: facts[key] for key in ("image", "images", "data", "npu_holders", "listeners", "docker_chain")}
     assert chosen == {
-        "image": {"name": "gpustack/gpustack:v0.7.1-npu", "present": True, "id": "sha256:f41f", "repo_digests": []},
+        "image": {
+            "name": "gpustack/gpustack:v0.7.1-npu",
+            "present": True,
+            "id": "sha256:f41f",
+            "repo_digests": [],
+            "architecture": "arm64",
+        },
         "images": {
-            "gpustack/runtime:pause": {"name": "gpustack/runtime:pause", "present": False, "id": None, "repo_digests": []},
-            "gpustack/runtime:health": {"name": "gpustack/runtime:health", "present": True, "id": "sha256:f41f", "repo_digests": []},
+            "gpustack/runtime:pause": {
+                "name": "gpustack/runtime:pause",
+                "present": False,
+                "id": None,
+                "repo_digests": [],
+                "architecture": None,
+            },
+            "gpustack/runtime:health": {
+                "name": "gpustack/runtime:health",
+                "present": True,
+                "id": "sha256:f41f",
+                "repo_digests": [],
+                "architecture": "arm64",
+            },
         },
         "data": {
             "name": "gpustack-data",
@@ -597,6 +633,9 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
         "listeners": [{"port": 8080, "pid": 700, "process": "gpustack", "container": "gpustack", "ours": True}],
         "docker_chain": {"managed": True, "present": False, "running_containers": ["gpustack", "monitor"]},
     }
+    # Those of Docker's bridges are the same on every host.
+    assert facts["addresses"] == ["127.0.0.1", "172.16.33.107", "172.16.33.200", "fe80::42:1", "10.0.7.7"]
+    assert facts["docker"]["swarm_node"] == "n1"
     assert (facts["container"]["name"], facts["container"]["managed"], facts["docker"]["root_free_mb"]) == (
         "gpustack",
         True,
@@ -604,10 +643,25 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "arguments", "max_size"),
+    [
+        ({}, ["dockerd", "-H", "fd://"], None),
+        ({"log-opts": {"max-size": "10m"}}, [], "10m"),
+        ({"log-opts": {"max-file": "3"}}, [], None),
+        ({"log-opts": None}, ["dockerd", "--log-opt", "max-size=20m"], "20m"),
+        ({"log-opts": ["max-size=1m"]}, ["dockerd", "--log-opt=max-size=30m"], "30m"),
+    ],
+)
+def test_the_bound_of_the_engines_own_logs_is_read_from_its_settings_and_its_flags(settings, arguments, max_size):
+    assert docker_logs.of_engine("json-file", settings, arguments) == {"driver": "json-file", "max_size": max_size}
+
+
 def test_containers_that_cannot_be_read_are_not_taken_for_none(tmp_path, proc):
     version = {"Server": {"Version": "26.1.3", "ApiVersion": "1.45"}}
     runner = answers(
         {
+            "ip -o": Result(0, IP),
             "docker version": Result(0, json.dumps(version)),
             "docker info": Result(0, json.dumps({"DockerRootDir": "/var/lib/docker"})),
             "docker ps": Result(-9, "", "", timed_out=True),

@@ -57,6 +57,7 @@ def test_a_working_engine_is_described():
         root_dir="/var/lib/docker",
         live_restore=True,
         swarm="inactive",
+        log_driver="json-file",
         default_runtime="ascend",
         runtimes=["ascend", "io.containerd.runc.v2", "runc"],
         firewall_backend=None,

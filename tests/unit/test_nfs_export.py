@@ -82,6 +82,9 @@ class Server:
         if argv[0] == "getent":
             found = [address for address in self.names.get(argv[-1], []) if argv[1] == "ahosts" or ":" not in address]
             return Result(0 if found else 2, "".join(f"{address} STREAM {argv[-1]}\n{address} DGRAM\n" for address in found))
+        if argv[0] == "find":
+            done = subprocess.run(argv, stdout=subprocess.PIPE, check=False, text=True)
+            return Result(done.returncode, done.stdout)
         assert argv == ["exportfs", "-ra"]
         self.ran.append(" ".join(argv))
         answer = self.answers.pop(0) if self.answers else None
@@ -133,6 +136,7 @@ def test_the_file_has_one_line_for_all_clients_and_is_in_force(server: Server) -
         "clients": ["172.16.33.107", "172.16.33.108", "172.16.40.0/24"],
         "covered": [],
         "mountpoint": False,
+        "hidden": [],
         "notes": [],
         "diff": {"before_header": str(server.own), "after_header": str(server.own), "before": "", "after": after},
     }
@@ -369,6 +373,7 @@ def test_the_guide_s_line_serves_the_cluster_and_stays_alone(server: Server) -> 
             "clients": [],
             "covered": [{"client": "172.16.33.107", "where": f"{file}:3"}, {"client": "172.16.33.108", "where": f"{file}:3"}],
             "mountpoint": False,
+            "hidden": [],
             "notes": [
                 f"{file}:3 serves 172.16.33.107, 172.16.33.108 already (172.16.33.0/24, rw,sync,no_root_squash);"
                 " wider than asked: all of 172.16.33.0/24 may mount it."
@@ -948,3 +953,49 @@ def test_the_module_fails_with_its_problems(server: Server) -> None:
     result = run_module(server, path=server.path, clients=[{"client": "172.16.33.107"}, {"client": "10.0.0.1/8"}])
     assert (result["failed"], len(result["problems"]), len(result["notes"])) == (True, 2, 1)
     assert result["msg"] == " ".join(result["problems"])
+
+
+NESTED = DISK + (
+    "31 30 253:3 / {path}/Qwen rw - xfs /dev/sdc1 rw\n"
+    "32 30 253:2 /own {path}/own rw - xfs /dev/sdb1 rw\n"
+    "33 22 253:4 / {path}-old rw - xfs /dev/sdd1 rw\n"
+)
+
+
+def test_file_systems_below_the_export_are_named_with_the_ways_out(server):
+    """What is bound from the same disk is a mount of its own to the NFS server, too; what lies beside the export is none of its."""
+    server.mounts(NESTED)
+    told = (
+        f"{server.path}/Qwen (/dev/sdc1, xfs), {server.path}/own (/dev/sdb1, xfs) are file systems of their own below {server.path}, and "
+        "empty on all clients; expected all of the store to be there for them. Export it by a line of your own in /etc/exports, "
+        f"{server.path} CLIENTS({OURS},crossmnt), or make a store of its own of what is below, outside of {server.path}."
+    )
+    assert server.export("172.16.33.107")["hidden"] == [told]
+    assert server.export("172.16.33.107", check=True)["hidden"] == [told]
+    assert server.export()["hidden"] == []
+
+
+def test_file_systems_that_clients_see_are_none_of_the_hidden_ones(server):
+    server.mounts(NESTED)
+    server.by_hand(f"{{path}} 172.16.33.0/24({OURS},crossmnt)\n")
+    assert server.export("172.16.33.107")["hidden"] == []
+    # Another client has the collection's own entry, which stays on its file system.
+    assert len(server.export("172.16.33.107", "172.16.40.1")["hidden"]) == 1
+    server.by_hand(f"{{path}}/Qwen 172.16.33.0/24({OURS},nohide)\n{{path}}/own 172.16.33.0/24({OURS})\n")
+    (told,) = server.export("172.16.33.107")["hidden"]
+    assert told.startswith(f"{server.path}/own (/dev/sdb1, xfs) is a file system of its own below {server.path}, and empty on all clients;")
+
+
+def test_what_a_later_mount_covers_is_not_below_the_export(server):
+    server.mounts(f"31 22 253:3 / {{path}}/Qwen rw - xfs /dev/sdc1 rw\n{DISK.splitlines(keepends=True)[1]}")
+    assert server.export("172.16.33.107")["hidden"] == []
+
+
+def test_links_that_lead_out_of_the_store_are_mentioned(server):
+    for name, target in (("Qwen", "/mnt/disk2/Qwen"), ("near", "../elsewhere"), ("inside", "snapshots/1"), ("same", f"{server.path}/x")):
+        os.symlink(target, f"{server.path}/{name}")
+    outside = os.path.dirname(server.path)
+    assert server.export("172.16.33.107")["notes"] == [
+        f"links of {server.path} lead out of it, {server.path}/Qwen to /mnt/disk2/Qwen, {server.path}/near to {outside}/elsewhere: "
+        "each client follows them to its own files, or to none."
+    ]

@@ -229,6 +229,40 @@ def test_what_runs_stays_where_the_inventory_asks_for_no_version():
     assert version(mine, gpustack_version="2.3.0").split()[0] == "2.3.0"
 
 
+BOUND = {"max-size": "100m", "max-file": "3"}
+ENDLESS = {"driver": "json-file", "max_size": None}
+
+
+def logged(logs: dict, **options: object) -> tuple:
+    """The log driver, its options, and how those are compared that a container has already."""
+    role, groups, api, store, given = CASES["worker"]
+    host = {**variables_of(role, groups, api, store, {})["__gpustack_host"], "logs": logs}
+    made = rendered((role, groups, api, store, {**given, "__gpustack_host": host, "gpustack_container_options": options}))["container"]
+    return made.get("log_driver"), made.get("log_options"), made["comparisons"]
+
+
+def test_a_new_container_does_not_fill_the_disk_with_its_log_and_a_running_one_is_left_alone():
+    assert logged(ENDLESS) == ("json-file", BOUND, {"*": "strict", "log_driver": "ignore", "log_options": "ignore"})
+    # Whoever names the driver gets another one replaced by it, and not for its bound.
+    assert logged(ENDLESS, log_driver="json-file") == ("json-file", BOUND, {"*": "strict", "log_options": "ignore"})
+    assert logged({"driver": "local", "max_size": None}, log_driver="json-file")[1] == BOUND
+
+
+@pytest.mark.parametrize(
+    "logs", [{}, {"driver": None, "max_size": None}, {"driver": "json-file", "max_size": "10m"}, {"driver": "journald"}]
+)
+def test_where_docker_bounds_logs_or_has_another_driver_nothing_is_said_of_them(logs):
+    assert logged(logs) == (None, None, {"*": "strict"})
+
+
+def test_what_the_inventory_says_of_logs_counts_and_needs_no_driver_named():
+    given = {"max-size": "10m"}
+    assert logged(ENDLESS, log_driver="local", log_options=given) == ("local", given, {"*": "strict"})
+    assert logged(ENDLESS, log_driver="journald") == ("journald", None, {"*": "strict"})
+    assert logged(ENDLESS, log_options=given) == ("json-file", given, {"*": "strict", "log_driver": "ignore"})
+    assert logged(ENDLESS, log_options={}) == ("json-file", {}, {"*": "strict", "log_driver": "ignore"})
+
+
 MIRRORED = "GPUSTACK_RUNTIME_DEPLOY_MIRRORED_"
 SOCKET = "/var/run/docker.sock:/var/run/docker.sock"
 

@@ -168,6 +168,15 @@ def test_a_healthy_server_is_described_whole_by_one_call(atlas):
     assert atlas.calls == [(["npu-smi", "info"], 60)]
 
 
+def test_command_for_an_npu_without_chips_of_its_own_names_none(tmp_path):
+    """An Ascend 950 refuses the option."""
+    host = FakeHost(tmp_path, nodes=range(8))
+    host.says("npu-smi info", sample("info/950PR_25.7.rc1.1_1").replace("| OK            | 202.6", "| Alarm         | 202.6"))
+    result, _warnings = host.collect()
+    (told,) = [problem for problem in result["problems"] if "health" in problem]
+    assert told.endswith("expected OK. See what is wrong with: npu-smi info -t health -i 0.")
+
+
 def test_an_npu_in_alarm_is_no_device_to_use(atlas):
     atlas.says("npu-smi info", with_health(ATLAS, 5, "Alarm"))
     result, _warnings = atlas.collect()

@@ -54,6 +54,8 @@ def test_the_table_is_that_of_the_package(series):
         ("26.0.rc1", "9.2", "cann9.2-910b-vllm0.30.0", "cann9.0-910b-vllm0.20.2"),
         ("", "", None, None),
         ("unknown", "", None, None),
+        ("24.1.t52.b060", "", None, None),
+        ("25.0.t52.b060", "9.0", "cann9.0-910b-vllm0.20.2", "cann9.0-910b-vllm0.20.2"),
     ],
 )
 def test_a_driver_carries_so_much(driver, cann, of_2_3, of_2_2):

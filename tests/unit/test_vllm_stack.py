@@ -191,6 +191,26 @@ def test_one_changed_setting_changes_one_service(swarm, field):
     assert found["diff"][0]["before"] != found["diff"][0]["after"]
 
 
+LOGGING = {"driver": "json-file", "options": {"max-size": "100m", "max-file": "3"}}
+
+
+def test_only_services_that_get_new_containers_anyway_get_bounded_logs(swarm):
+    compose = copy.deepcopy(COMPOSE)
+    for service in compose["services"].values():
+        service["logging"] = LOGGING
+    # All of them stay as they are, and so does the stack.
+    assert present(swarm, compose=compose)["changes"] == [] and not swarm.did("stack", "deploy")
+    by_hand = next(service for service in swarm.services if service["Spec"]["Name"] == "vllm_coder")
+    by_hand["Spec"]["TaskTemplate"]["LogDriver"] = {"Name": "journald"}
+    compose["services"]["qwen"]["image"] = "vllm:2"
+    assert present(swarm, compose=compose)["changes"] == ["service qwen: image changed"]
+    deployed = {name: service.get("logging") for name, service in swarm.deployed["services"].items()}
+    assert deployed == {"qwen": LOGGING, "coder": {"driver": "journald", "options": {}}, "gateway": None}
+    new = Swarm()
+    present(new, compose=compose)
+    assert {service["logging"]["driver"] for service in new.deployed["services"].values()} == {"json-file"}
+
+
 def test_every_setting_has_a_test_of_its_change():
     assert set(swarm_stack.wanted(COMPOSE)["qwen"]) == set(CHANGES) | set(DEPLOY_CHANGES) | {swarm_stack.BY_HAND}
 

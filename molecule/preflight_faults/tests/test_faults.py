@@ -157,8 +157,8 @@ def test_docker_ports_holders_store_and_inventory_are_judged_and_a_bad_server_is
     on("atlas5", "npu-sim set absent on")
     added = host_variables(
         atlas2={"gpustack_address": "atlas-two"},
-        atlas3={"gpustack_address": "172.16.200.1", "ascend_driver_check_chip_name": "910B3"},
-        atlas4={"gpustack_address": "172.16.200.1"},
+        atlas3={"gpustack_address": address("atlas3"), "ascend_driver_check_chip_name": "910B3"},
+        atlas4={"gpustack_address": address("atlas3")},
         atlas5={"gpustack_models_dir": "/data/none"},
     )
     try:
@@ -184,6 +184,9 @@ def test_docker_ports_holders_store_and_inventory_are_judged_and_a_bad_server_is
         "FAIL [npu_holders] atlas4: the container vllm holds NPU 0, 1; an NPU serves one container. Stop it; "
         "of what Swarm runs, remove the service:",
         "  docker stop vllm",
+        f"FAIL [own_address] atlas4: gpustack_address {address('atlas3')} is on none of its interfaces beside Docker's; expected one of "
+        f"{address('atlas4')}. Set gpustack_address to the one that the other hosts use; where that leads here through NAT, or moves "
+        "between hosts, say so with ascend_driver_check_skip: [own_address] for this host.",
         silent(
             "atlas5",
             "npu-smi was not found on PATH and in /usr/local/bin, /usr/local/sbin, /usr/local/Ascend/driver/tools: the Ascend driver "
@@ -191,7 +194,8 @@ def test_docker_ports_holders_store_and_inventory_are_judged_and_a_bad_server_is
         ),
         "FAIL [store] atlas5: the model store /data/none does not exist; expected a mounted directory. "
         "Mount it, or set gpustack_models_dir.",
-        "FAIL [address] atlas3, atlas4: gpustack_address 172.16.200.1 is shared by atlas3, atlas4. Give each host an address of its own.",
+        f"FAIL [address] atlas3, atlas4: gpustack_address {address('atlas3')} is shared by atlas3, atlas4. "
+        "Give each host an address of its own.",
         VITAL,
     ]
 

@@ -42,6 +42,8 @@ class Engine:
     root_dir: str | None = None
     live_restore: bool | None = None
     swarm: str | None = None
+    swarm_node: str | None = None
+    log_driver: str | None = None
     default_runtime: str | None = None
     runtimes: list[str] = field(default_factory=list)
     firewall_backend: str | None = None
@@ -114,6 +116,8 @@ def parse_engine(server: dict[str, Any], info: dict[str, Any]) -> Engine:
         root_dir=info.get("DockerRootDir") or None,
         live_restore=info.get("LiveRestoreEnabled"),
         swarm=(info.get("Swarm") or {}).get("LocalNodeState") or None,
+        swarm_node=(info.get("Swarm") or {}).get("NodeID") or None,
+        log_driver=info.get("LoggingDriver") or None,
         default_runtime=info.get("DefaultRuntime") or None,
         runtimes=sorted(info.get("Runtimes") or {}),
         firewall_backend=(info.get("FirewallBackend") or {}).get("Driver"),

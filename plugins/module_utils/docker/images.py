@@ -27,7 +27,7 @@ _KINDS = (
     ("rate", r"toomanyrequests|rate limit"),
 )
 # What `uname -m` calls what images call otherwise
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "loongarch64": "loong64"}
 _MIB = 1024 * 1024
 
 

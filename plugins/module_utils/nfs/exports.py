@@ -40,7 +40,8 @@ class Options:
     """Options of an entry, as far as they matter here, with exportfs's defaults.
 
     access holds for the clients without Kerberos; None when sec= leaves them out. mountpoint is about the exported path
-    itself: mountpoint=/other is not meant.
+    itself: mountpoint=/other is not meant. crossmnt: clients see the file systems below, too; nohide: those see this one who mount the
+    one above.
     """
 
     common: Access = Access()
@@ -49,6 +50,8 @@ class Options:
     asynchronous: bool = False
     anonuid: int = NOBODY
     mountpoint: bool = False
+    crossmnt: bool = False
+    nohide: bool = False
 
     @property
     def access(self) -> Access | None:
@@ -104,6 +107,10 @@ def with_options(options: Options, text: str) -> Options:
                 options = replace(options, sys=replace(options.sys, **ACCESS[word]))
         elif word in ("sync", "async"):
             options = replace(options, asynchronous=word == "async")
+        elif word == "crossmnt":
+            options = replace(options, crossmnt=True)
+        elif word in ("hide", "nohide"):
+            options = replace(options, nohide=word == "nohide")
         elif name in ("mountpoint", "mp"):
             options = replace(options, mountpoint=not value)
         elif name == "anonuid" and re.fullmatch("-?[0-9]{1,10}", value):

@@ -219,7 +219,9 @@ def health_findings(chips: list[Chip]) -> list[Finding]:
     findings = []
     for chip in chips:
         if chip.name is not None and chip.health != "OK":
-            command = f"npu-smi info -t health -i {chip.npu_id} -c {chip.chip_id or 0}"
+            # A 950 has no chips of an NPU, and refuses the option.
+            of_chip = "" if chip.chip_id is None else f" -c {chip.chip_id}"
+            command = f"npu-smi info -t health -i {chip.npu_id}{of_chip}"
             text = f"{chip.label} health is {chip.health}; expected OK. See what is wrong with: {command}."
             findings.append(Finding("health", text, chip.npu_id))
     return findings

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A stack of Swarm. A service of a compose file and one that `docker service inspect` shows become the same plain description.
 
-What is not in such a description is not in the compose file either: wanted() refuses other keys, so that no setting goes uncompared.
+What is not in such a description is not in the compose file either: wanted() refuses other keys, so that no setting goes uncompared. Only
+the log driver is not compared (logs.py).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ NAMESPACE = "com.docker.stack.namespace"
 Run = Callable[..., Result]
 _KEYS = {
     "image", "entrypoint", "command", "user", "environment", "init", "networks", "volumes", "stop_grace_period",
-    "healthcheck", "configs", "secrets", "deploy",
+    "healthcheck", "configs", "secrets", "deploy", "logging",
 }  # fmt: skip
 _DEPLOY_KEYS = {"mode", "replicas", "labels", "placement", "resources", "update_config", "restart_policy"}
 # Settings that no compose file taken here has, and that someone may have added to a service

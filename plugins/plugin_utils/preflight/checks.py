@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import (
+    addresses,
     certificates,
     cluster,
     connections,
@@ -17,7 +18,7 @@ from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import (
     variables,
 )
 
-SUBJECTS = (controller, connections, npu, engines, host, cluster, data, certificates, kept, variables)
+SUBJECTS = (controller, connections, npu, engines, host, addresses, cluster, data, certificates, kept, variables)
 # What each looks at, in the order of the documentation
 CHECKS: dict[str, str] = {name: text for subject in SUBJECTS for name, text in subject.CHECKS.texts.items()}
 # Without these nothing can be trusted, or a database is lost.

@@ -59,6 +59,21 @@ def _inventory(play: Play) -> list[tuple[str, Finding]]:
     return [(host, item) for host, item in found if host in play.hosts or item.check == "inventory"]
 
 
+@CHECKS.add()
+def _resolved(play: Play) -> list[tuple[str, Finding]]:
+    """Names that lead back to the host itself there, as some systems have their own in /etc/hosts."""
+    members = cluster.members(play.groups, play.settings["cluster"])
+    found = []
+    for host, address in zip(play.hosts, addresses(play.hosts, play.hostvars)) if len(members) > 1 else ():
+        known = (play.answer(host, "ascend_driver_check_host").get("resolved") or {}).get(address)
+        if known and known != address and _is_loopback(known):
+            text = f"gpustack_address {address} is {known} on it, which other hosts cannot reach"
+            found.append(
+                (host, Finding("address", "fail", text, "Correct its /etc/hosts, or set gpustack_address to the address that they use."))
+            )
+    return found
+
+
 def swarm_groups_problems(groups: dict) -> list[dict]:
     """The same for a role that runs alone."""
     return as_facts(_swarm_groups(groups))

@@ -1,11 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose a node's own data is."""
+"""Whose a node's own data is, and which hosts have the identity of one."""
 
 from __future__ import annotations
 
 import shlex
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import setting
@@ -13,26 +14,47 @@ from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.cluster 
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding
 
 CHECKS = Checks()
+COPY = "of which one is a copy; expected one of its own"
 
 
-@CHECKS.add(identity="whether the data of two hosts makes them one worker to GPUStack, as on a cloned host")
+@CHECKS.add(identity="whether two hosts are one worker to GPUStack by their data, or one node to Swarm, as a cloned host and its source")
 def clones(play: Play) -> list[tuple[str, Finding]]:
-    """Hosts whose data makes GPUStack take them for one worker."""
-    if play.settings["cluster"] != "gpustack":
-        return []
     read = {host: play.answer(host, "ascend_driver_check_host") for host in play.hosts}
+    return twins(read) if play.settings["cluster"] == "gpustack" else _nodes(read)
+
+
+def twins(read: Mapping[str, dict]) -> list[tuple[str, Finding]]:
+    """Hosts whose data makes GPUStack take them for one worker. read: what gpustack_host_info says of each."""
+    data = {host: answer.get("data") or {} for host, answer in read.items()}
+    identities = {host: own.get("worker_uuid") for host, own in data.items() if not own.get("on_store")}
+    return [
+        (host, Finding("identity", "fail", f"the worker's identity {own} is also that of {others}, {COPY}", _forget(read[host])))
+        for host, own, others in _sharing(identities)
+    ]
+
+
+def _nodes(read: Mapping[str, dict]) -> list[tuple[str, Finding]]:
+    """The same of a Swarm, whose managers send the tasks of one node to whichever of the two asked last."""
+    identities = {host: (answer.get("docker") or {}).get("swarm_node") for host, answer in read.items()}
+    remedy = "On the copy run this, and swarm.yml then, which lets it join as a node of its own:\n  docker swarm leave --force"
+    return [
+        (host, Finding("identity", "fail", f"its node {own} of the Swarm is also that of {others}, {COPY}", remedy))
+        for host, own, others in _sharing(identities)
+    ]
+
+
+def _sharing(identities: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Each host that shares its identity, with that and the others."""
     holders: dict[str, list[str]] = defaultdict(list)
-    for host, answer in read.items():
-        data = answer.get("data") or {}
-        if data.get("worker_uuid") and not data.get("on_store"):
-            holders[data["worker_uuid"]].append(host)
-    found = []
-    for uuid, sharing in holders.items():
-        for host in sharing if len(sharing) > 1 else ():
-            others = ", ".join(each for each in sharing if each != host)
-            text = f"the worker's identity {uuid} is also that of {others}, of which one is a copy; expected one of its own"
-            found.append((host, Finding("identity", "fail", text, _forget(read[host]))))
-    return found
+    for host, identity in identities.items():
+        if identity:
+            holders[identity].append(host)
+    return [
+        (host, identity, ", ".join(each for each in sharing if each != host))
+        for identity, sharing in holders.items()
+        if len(sharing) > 1
+        for host in sharing
+    ]
 
 
 def copy_refusals(host: dict, workers: list[dict], name: str, hostvars: Any, groups: dict) -> list[str]:

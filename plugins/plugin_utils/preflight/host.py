@@ -8,7 +8,7 @@ import re
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.data import IDENTITY
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import engines, version
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import addresses, engines, version
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import npu as npu_checks
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.connections import unexamined
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding, as_facts, judged
@@ -25,7 +25,7 @@ def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
     found = _unexamined(host, expect["skip"])
     if not found:
         found = npu_checks.CHECKS.run(npu, expect) + engines.CHECKS.run(npu, expect) if expect["worker"] else []
-        found = [item for item in found + CHECKS.run(host, expect) if item.check not in expect["skip"]]
+        found = [item for item in found + CHECKS.run(host, expect) + addresses.CHECKS.run(host, expect) if item.check not in expect["skip"]]
     return as_facts(found)
 
 
@@ -40,11 +40,16 @@ def node_refusals(host: dict, expect: dict, name: str) -> list[str]:
         "store_type": "external",
         "cache_dir": "",
         "version_asked": True,
+        "address": "",
         **expect,
     }
     found = _unexamined(host, expect["skip"])
     if not found:
-        found = [item for check in (_docker, _version, _store, _data, _npu_holders, _models) for item in check(host, whole)]
+        found = [
+            item
+            for check in (_docker, _version, _store, _data, addresses.own_address, _npu_holders, _models)
+            for item in check(host, whole)
+        ]
     return [f"{name}: {item.sentence}" for item in found if item.result == "fail" and item.check not in expect["skip"]]
 
 
@@ -279,12 +284,3 @@ def _data(host: dict, expect: dict) -> list[Finding]:
     leads = f" (which leads to {own['path']})" if own["name"].rstrip("/") != own["path"] else ""
     text = f"the data {own['name']}{leads} lies on the model store {store}, which all hosts share; expected a place of the host's own"
     return [Finding("data", "fail", text, "Set gpustack_data_volume to a Docker volume, or to a directory of the host's own.")]
-
-
-@CHECKS.add(address="whether the host's address resolves, can be reached by others and is its alone")
-def _address(host: dict, expect: dict) -> list[Finding]:
-    address = expect["address"]
-    if host["resolved"].get(address):
-        return [Finding("address", "pass")]
-    text = f"gpustack_address {address} does not resolve on it"
-    return [Finding("address", "fail", text, "Correct it, or add it to DNS or /etc/hosts.")]

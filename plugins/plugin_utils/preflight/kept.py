@@ -14,6 +14,7 @@ FACTS = (
     ("takeover", "gpustack_takeover_problems"),
     ("worker_name", "gpustack_worker_name_problems"),
     ("exports", "nfs_server_problems"),
+    ("nested_mounts", "nfs_server_hidden"),
     ("mount", "nfs_client_problems"),
     ("docker_settings", "docker_swarm_problems"),
     ("services", "vllm_stack_problems"),
@@ -26,6 +27,7 @@ FACTS = (
 @CHECKS.add(
     takeover="what a hand-made container has that the variables don't say",
     exports="what is exported already",
+    nested_mounts="whether file systems below the exported directory are there for its clients",
     mount="what stands against the mount",
     image="whether the image is there or can be had, from its archive or its registry, and fits the NPUs",
     docker_settings="whether Docker's settings can take the NPUs (`swarm`)",

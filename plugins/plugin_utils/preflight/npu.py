@@ -4,26 +4,14 @@
 
 from __future__ import annotations
 
-import re
-
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.driver import MANAGERS
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.fitness import is_described, unfit
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import drivers
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding, failure, judged
 
 CHECKS = Checks()
 # What a list of a host's NPUs says of each
 KNOWN_BY = ("logic_id", "npu_id", "chip_id", "name", "memory_total_mb")
-
-
-def driver_key(version: str) -> tuple:
-    """A driver version (`24.1.rc2`, `24.1.0`, `25.3.rc1.2`) as something that sorts; a release comes after its candidates."""
-    parts: list[tuple[int, int]] = []
-    for part in str(version).lower().split("."):
-        match = re.fullmatch(r"(rc|b|spc)?(\d+)", part)
-        if not match:
-            return ()
-        parts.append(({"rc": 0, "b": 0}.get(match.group(1) or "", 1), int(match.group(2))))
-    return tuple(parts)
 
 
 def usable_npus(npu: dict, expect: dict) -> dict:
@@ -169,12 +157,17 @@ def _driver(npu: dict, expect: dict) -> list[tuple[str, str]]:
     found, minimum = npu.get("driver_version"), expect["minimum_driver"]
     if not minimum:
         return []
-    if not found or not driver_key(found):
+    if not found:
         return [(f"the driver's version is unknown ({found}); expected {minimum} or newer", "Reinstall the Ascend driver.")]
-    if driver_key(found) >= driver_key(minimum):
-        return []
-    text = f"the driver is {found}; GPUStack {expect['gpustack_version']}'s image needs {minimum} or newer"
-    return [(text, "Upgrade the Ascend driver and firmware, or set ascend_driver_check_minimum_driver if you know better.")]
+    order, version = drivers.order(found, minimum), expect["gpustack_version"]
+    if order is None:
+        text = f"the driver is {found}, which can't be compared; GPUStack {version}'s image needs {minimum} or newer"
+        remedy = f"Set ascend_driver_check_minimum_driver: {found} for this host if that is known to be as new; else install a release."
+        return [(text, remedy)]
+    if order < 0:
+        text = f"the driver is {found}; GPUStack {version}'s image needs {minimum} or newer"
+        return [(text, "Upgrade the Ascend driver and firmware, or set ascend_driver_check_minimum_driver if you know better.")]
+    return []
 
 
 def _table_problems(npu: dict) -> list[tuple[str, str]]:

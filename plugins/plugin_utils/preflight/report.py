@@ -132,3 +132,9 @@ def value_problems(hosts: list[str], hostvars: Any, groups: dict, roles: str) ->
         "told": {host: told.get(host) or f"Told above: the variables of {', '.join(told)}" for host in concerned},
         "stats": _stats(hosts, concerned, problems),
     }
+
+
+def value_refusals(hosts: list[str], hostvars: Any, groups: dict, roles: str) -> list[str]:
+    """The values of these hosts that can't be, a sentence each: for a role that no playbook's judgement comes before."""
+    found = value_problems(hosts, hostvars, groups, roles)["stats"]["findings"]
+    return [f"{item['host']}: {item['message']}. {item['remedy']}" for item in found if item["check"] in ("variables", "version")]

@@ -33,11 +33,14 @@ FACTS = (
         "gpustack_image_problems",
         "docker_swarm_problems",
     ),
-    *("nfs_server_problems", "nfs_server_exported", "nfs_client_problems", "nfs_client_unmounted"),
+    "gpustack_data_seen",
+    *("nfs_server_problems", "nfs_server_hidden", "nfs_server_exported", "nfs_client_problems", "nfs_client_unmounted"),
     *("vllm_stack_problems", "vllm_stack_image_problems", "gpustack_cluster"),
 )
 # Kinds of values that are judged by the version of GPUStack that is to run
 OF_A_VERSION = ("gpustack_settings", "gpustack_env")
+# Inventories whose quotes are those of YAML
+YAML_FILES = (".json", ".yaml", ".yml")
 # From here on, a name that does not even begin like the collection's is taken for a slip.
 ALIKE = 0.92
 # What other hosts use of a host, whether it is in the run or not
@@ -135,9 +138,10 @@ class _Judged:
         return str(value)
 
     def _of(self, variables: Mapping[str, Any], names: list[str], version: str = "", node: str = "") -> Iterator[Finding]:
+        ini = not str(variables.get("inventory_file") or ".yml").endswith(YAML_FILES)
         for name in names:
             value = variables[name]
-            rule = self._known[name]
+            rule = {**self._known[name], "ini": True} if ini else self._known[name]
             if rule["is"] in OF_A_VERSION:
                 rule = {"node": node, **rule, "version": version}
             if not self._given.literal(value):
