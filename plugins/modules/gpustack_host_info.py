@@ -435,6 +435,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils import files
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import daemon as docker_daemon
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import flags as daemon_flags
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file as gpustack_config_file
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import data as gpustack_data
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import workloads as gpustack_workloads
@@ -452,8 +453,8 @@ class Places:
 
     proc: str = "/proc"
     dev: str = "/dev"
-    docker_pid: str = "/var/run/docker.pid"
-    docker_config: str = "/etc/docker/daemon.json"
+    docker_pid: str = daemon_flags.PID_FILE
+    docker_config: str = docker_daemon.CONFIG_FILE
     python: str = "/usr/bin/python3"
 
 
@@ -505,7 +506,7 @@ def _of_containers(
     ours, known = parameters["container"], containers or []
     present = docker_cli.find(known, ours)
     running = sorted(docker_cli.name_of(each) for each in known if docker_cli.is_running(each))
-    arguments = docker_daemon.docker_arguments(places.proc, places.docker_pid)
+    arguments = daemon_flags.docker_arguments(places.proc, places.docker_pid)
     settings = docker_daemon.daemon_settings(arguments, places.docker_config)
     stack = parameters["stack"]
     # What GPUStack itself runs is told as models.

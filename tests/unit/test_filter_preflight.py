@@ -719,6 +719,17 @@ def test_stack_of_vllm_needs_its_ports_and_npus_for_itself():
     assert found["report"][1:] == ["FAIL [services] atlas1: two services have port 8001."]
 
 
+def test_command_that_a_role_found_out_stands_alone_and_can_be_copied():
+    kept = {"docker_swarm_problems": ["it has a flag; expected none. Take it out, and run:\n  systemctl restart docker"]}
+    found = summary({"atlas1": [], "atlas2": []}, {"docker_swarm_manager": ["atlas2"]}, {"cluster": "swarm"}, atlas1=kept)
+    assert found["report"][1:] == [
+        "FAIL [docker_settings] atlas1: it has a flag; expected none. Take it out, and run:",
+        "  systemctl restart docker",
+        "The others would pass with:",
+        "  --limit '!atlas1'",
+    ]
+
+
 def test_shared_hostname_is_only_a_warning_and_can_be_skipped():
     seen = {"ascend_driver_check_host": {"hostname": "localhost.localdomain"}}
     found = summary({"atlas1": [], "atlas2": []}, atlas1=seen, atlas2=seen)
