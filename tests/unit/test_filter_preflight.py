@@ -842,6 +842,33 @@ def test_a_chain_that_a_reload_of_firewalld_took_from_docker_is_named_where_noth
     ]
 
 
+def test_bridge_in_another_zone_of_firewalld_is_told_before_docker_dies_of_it():
+    def bridge(zone: str, in_force: bool, name: str = "docker0") -> dict:
+        return {"interface": name, "zone": zone, "default": name == "docker0", "in_force": in_force}
+
+    both = changed(HOST, docker_bridges=[bridge("public", False), bridge("trusted", True)])
+    (found,) = (item for item in host_findings(both, NPU, EXPECT) if item["result"] != "pass")
+    assert found == {
+        "check": "firewall",
+        "result": "fail",
+        "message": "firewalld has docker0 in the zone trusted; expected it in docker, or Docker does not start again (ZONE_CONFLICT)",
+        "remedy": "Run there:\n  firewall-cmd --permanent --zone=trusted --remove-interface=docker0; "
+        "firewall-cmd --zone=docker --change-interface=docker0 || firewall-cmd --zone=trusted --remove-interface=docker0",
+    }
+    text = found["message"]
+    assert told(both, firewall="leave") == [("firewall", "warn", text)], "nothing restarts Docker"
+    assert told(both, firewall="leave", cluster="swarm") == [("firewall", "fail", text)]
+    assert told(both, firewall="disable", cluster="swarm") == [], "firewalld is stopped before"
+    permanent = changed(HOST, docker_bridges=[bridge("trusted", False)])
+    (later,) = (item for item in host_findings(permanent, NPU, EXPECT) if item["result"] != "pass")
+    assert (later["result"], later["message"]) == ("warn", text.replace("firewalld has", "firewalld's permanent configuration has"))
+    assert later["remedy"] == "Run there:\n  firewall-cmd --permanent --zone=trusted --remove-interface=docker0"
+    other = changed(HOST, docker_bridges=[bridge("trusted", True, "docker_gwbridge")])
+    text = "firewalld has docker_gwbridge in the zone trusted; expected it in docker, or its network is not there after Docker's next start"
+    assert told(other) == [("firewall", "warn", f"{text} (ZONE_CONFLICT)")], "Docker starts"
+    assert told(other, cluster="swarm") == [("firewall", "fail", f"{text} (ZONE_CONFLICT)")]
+
+
 def test_store_that_is_yet_to_be_mounted_is_no_finding():
     missing = changed(HOST["store"], exists=False, root_fs=True)
     assert told(changed(HOST, store=missing), store_type="nfs") == []
