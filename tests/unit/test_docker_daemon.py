@@ -352,6 +352,19 @@ def test_claimed_npus_come_with_nodes_rules_and_driver_files(host, env):
     assert config["process"]["env"] == env
 
 
+def test_directory_of_a_fabric_stands_for_the_device_nodes_below_it(host):
+    (host.root / "uburma/sub").mkdir(parents=True)
+    (host.root / "uburma/udma0").symlink_to("/dev/null")
+    (host.root / "uburma/sub/udma1").symlink_to("/dev/zero")
+    (host.root / "uburma/version").write_text("1")
+    (host.root / "ummu").mkdir()
+    host.describe(managers=["/dev/null", f"{host.root}/uburma", f"{host.root}/ummu"], mounts=[])
+    rc, _called, config, _log = host.create(env=["ASCEND_VISIBLE_DEVICES=0"])
+    names = [f"{host.root}/davinci0", "/dev/null", f"{host.root}/uburma/sub/udma1", f"{host.root}/uburma/udma0"]
+    assert (rc, [device["path"] for device in config["linux"]["devices"]]) == (0, names)
+    assert len(config["linux"]["resources"]["devices"]) == 4
+
+
 @pytest.mark.parametrize(
     ("env", "words"),
     [

@@ -518,6 +518,88 @@ def test_port_without_link_with_another_address_or_gateway_is_named():
     ]
 
 
+def dies() -> dict:
+    """Four NPUs of A3, with two dies each."""
+    numbers = range(8)
+    chips = [
+        {**CHIP, "npu_id": n // 2, "chip_id": n % 2, "logic_id": n, "name": "Ascend910", "device": f"/dev/davinci{n}"} for n in numbers
+    ]
+    network = [{**port, "npu_id": port["number"] // 2, "chip_id": port["number"] % 2} for port in ports()]
+    return changed(NPU, chips=chips, network=network)
+
+
+def test_die_is_told_by_npu_chip_and_the_number_that_hccn_tool_takes_and_its_link_is_no_failure():
+    npu = dies()
+    assert told(npu=npu, multi_node=True) == []
+    npu["network"][3]["link"] = "DOWN"
+    npu["network"][4].update(link=None, address="192.168.100.99")
+    npu["network"][5].update(link="DOWN", address=None, configured_address=None, gateway=None, configured_gateway=None)
+    assert told(npu=npu, multi_node=True) == [
+        (
+            "hccn_link",
+            "warn",
+            "links of NPUs are not up: NPU 1 chip 1 (-i 3) DOWN, NPU 2 chip 0 (-i 4) unknown, NPU 2 chip 1 (-i 5) DOWN; "
+            "HCCS joins the NPUs of A3, too",
+        ),
+        (
+            "hccn_address",
+            "fail",
+            "the address of an NPU's port is not the configured one: "
+            "NPU 2 chip 0 (-i 4) has 192.168.100.99 and /etc/hccn.conf 192.168.100.15",
+        ),
+    ]
+    silent = dies()
+    silent["network"] = []
+    (found,) = told(npu=silent, multi_node=True)
+    assert found == (
+        "hccn_link",
+        "warn",
+        "hccn_tool tells nothing of the NPUs' network ports; expected one with a link for each NPU; HCCS joins the NPUs of A3, too",
+    )
+
+
+def test_dies_with_one_address_are_told_apart():
+    network = [{**port, "npu_id": port["number"] // 2, "chip_id": port["number"] % 2, "address": "192.168.100.9"} for port in ports()[:2]]
+    found = summary({"atlas1": [], "atlas2": []}, settings={"multi_node": True}, atlas1=with_npus(network=network), atlas2=with_npus())
+    assert "192.168.100.9 (atlas1 NPU 0 chip 0 (-i 0), atlas1 NPU 0 chip 1 (-i 1))" in found["report"][1]
+
+
+def test_port_has_the_number_that_hccn_tool_takes_where_the_npu_has_another():
+    network = [{**port, "npu_id": port["npu_id"] + 1} for port in ports()]
+    network[2]["link"] = "DOWN"
+    assert told(npu=changed(NPU, network=network), multi_node=True) == [
+        ("hccn_link", "fail", "links of NPUs are not up: NPU 3 (-i 2) DOWN")
+    ]
+
+
+def test_dies_are_told_apart_wherever_npus_are_counted():
+    npu = dies()
+    npu["chips"] = npu["chips"][:4]
+    npu["chips"][3].update(health="Alarm")
+    assert told(npu=npu, memory_mb=65536, expected_npus=8) == [
+        (
+            "npu_count",
+            "fail",
+            "3 of 8 NPUs are usable: NPU 1 chip 1 health is Alarm (npu-smi info -t health -i 1); "
+            "npu-smi lists 4 NPUs (0, 0 chip 1, 1, 1 chip 1)",
+        ),
+        (
+            "npu_memory",
+            "fail",
+            "NPU 0 has 32768 MB, NPU 0 chip 1 has 32768 MB, NPU 1 has 32768 MB, NPU 1 chip 1 has 32768 MB of memory; expected 65536 MB",
+        ),
+    ]
+
+
+def test_ascend_950_lacks_no_node_that_it_does_not_have():
+    nodes = said_there("device_node", "/dev/ummu missing: the NPUs can't talk to each other in a container without.")
+    chips = [{**chip, "name": "Ascend950PR", "chip_id": None} for chip in NPU["chips"]]
+    npu = changed(NPU, chips=chips, findings=[nodes], manager_devices=["/dev/davinci_manager", "/dev/hisi_hdc"])
+    assert [item[:2] for item in told(npu=npu)] == [("npu_devices", "warn")]
+    npu["manager_devices"] = ["/dev/davinci_manager"]
+    assert [item[:2] for item in told(npu=npu)] == [("npu_devices", "fail")]
+
+
 @pytest.mark.parametrize("network", [None, [], ports(link=None, address=None)])
 def test_silent_hccn_tool_is_one_finding(network):
     assert [check for check, _result, _text in told(npu=changed(NPU, network=network), multi_node=True)] == ["hccn_link"]
