@@ -68,11 +68,6 @@ restart:
   returned: success
   type: bool
   sample: true
-running:
-  description: Whether the engine runs.
-  returned: success
-  type: bool
-  sample: true
 containers:
   description: The running containers, which a restart would stop for a moment.
   returned: success
@@ -241,7 +236,6 @@ def main() -> None:
     module.exit_json(
         changed=changed,
         restart=restart,
-        running=info is not None,
         containers=running_containers(run, timeout),
         diff=difference(path, before, after),
     )

@@ -44,7 +44,12 @@ KINDS = (
     # The nodes as in vllm-ascend's and CANN's commands for 950, which has the fabric on aarch64 alone.
     # Without the file HCCL asks the driver.
     Kind(
-        *("950", "950", r"950", ("davinci_manager", "hisi_hdc"), ("uburma", "ummu"), "aarch64"),
+        "950",
+        "950",
+        r"950",
+        managers=("davinci_manager", "hisi_hdc"),
+        fabric=("uburma", "ummu"),
+        machine="aarch64",
         root_info="2.0",
         given=True,
         joined="UB",
