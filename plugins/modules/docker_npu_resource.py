@@ -12,8 +12,10 @@ description:
     containers the NPUs which Swarm allots to them. Swarm itself gives its tasks no devices.
   - What others wrote into the file stays. The runtime that was the default before is called by the new one, and is the
     default again when the state is V(absent).
-  - The new file is tried by C(dockerd --validate) before it takes the old one's place, in one step.
-  - Docker takes such settings when it starts. This module does not restart it; RV(restart) says whether that is due.
+  - The new file is tried by C(dockerd --validate) before it takes the old one's place, in one step. What that does not see is refused,
+    too, a flag of the running daemon that stands against the file.
+  - Docker takes such settings when it starts. This module does not restart it; RV(restart) says whether that is due. Until then the old
+    file stays beside the new one, for M(ascend.gpustack.docker_restart).
 author:
   - ascend.gpustack contributors (@ascend-gpustack)
 extends_documentation_fragment:
@@ -26,7 +28,7 @@ options:
     choices: [present, absent]
     default: present
   npus:
-    description: The numbers of the NPUs' device nodes, V(0) for C(/dev/davinci0).
+    description: The numbers of the NPUs' device nodes, V(0) for C(/dev/davinci0). Without any, nothing is left of them.
     type: list
     elements: int
     default: []
@@ -56,9 +58,7 @@ EXAMPLES = r"""
   register: npu_resource
 
 - name: Restart Docker for it
-  ansible.builtin.systemd_service:
-    name: docker
-    state: restarted
+  ascend.gpustack.docker_restart:
   when: npu_resource.restart
 """
 
@@ -87,6 +87,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import daemon as docker_daemon
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import flags as daemon_flags
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
 
 # The first one that has --validate
@@ -121,19 +122,24 @@ def validate(runner: Runner, draft: str, path: str, timeout: float) -> str | Non
     return f"dockerd refuses what {path} would be: {said}; expected settings that it takes. Correct the file; nothing was changed."
 
 
-def in_force(runner: Runner, settings: dict[str, Any], timeout: float) -> bool:
-    """Whether the running engine has the runtimes and the resources of the settings. One that does not run takes them when it starts."""
+def running_info(runner: Runner, timeout: float) -> dict[str, Any] | None:
+    """What `docker info` tells; None where the engine does not run."""
     result = runner(["docker", "info", "--format", "{{json .}}"], timeout)
     try:
         info = json.loads(result.stdout)
     except ValueError:
-        return True
-    if "ServerVersion" not in info:
+        return None
+    return info if "ServerVersion" in info else None
+
+
+def in_force(info: dict[str, Any] | None, settings: dict[str, Any]) -> bool:
+    """Whether the running engine has the runtimes and the resources of the settings. One that does not run takes them when it starts."""
+    if info is None:
         return True
     specs = [entry.get("NamedResourceSpec") or {} for entry in info.get("GenericResources") or []]
     live = sorted(f"{spec.get('Kind')}={spec.get('Value')}" for spec in specs if spec.get("Kind") == docker_daemon.KIND)
     wanted = sorted(entry for entry in settings.get("node-generic-resources") or [] if entry.startswith(f"{docker_daemon.KIND}="))
-    return live == wanted and info.get("DefaultRuntime", "runc") == settings.get("default-runtime", "runc")
+    return live == wanted and info.get("DefaultRuntime", "runc") == (settings.get("default-runtime") or "runc")
 
 
 def has_variables(wanted: dict[str, str], pid_file: str = "/var/run/docker.pid", proc: str = "/proc") -> bool:
@@ -147,7 +153,7 @@ def has_variables(wanted: dict[str, str], pid_file: str = "/var/run/docker.pid",
 
 
 def write(module: AnsibleModule, runner: Runner, path: str, text: str, check_mode: bool) -> str | None:
-    """Try the new file, then put it into the old one's place; why not, else None."""
+    """Try the new file, then put it into the old one's place, which is kept; why not, else None."""
     directory = None if check_mode else os.path.dirname(path)
     if directory:
         os.makedirs(directory, mode=0o755, exist_ok=True)
@@ -158,6 +164,7 @@ def write(module: AnsibleModule, runner: Runner, path: str, text: str, check_mod
         problem = validate(runner, draft, path, module.params["timeout"])
         if problem or check_mode:
             return problem
+        docker_daemon.keep(path)
         if text:
             os.chmod(draft, os.stat(path).st_mode & 0o7777 if os.path.exists(path) else 0o644)
             module.atomic_move(draft, path)
@@ -167,6 +174,25 @@ def write(module: AnsibleModule, runner: Runner, path: str, text: str, check_mod
     finally:
         if os.path.exists(draft):
             os.remove(draft)
+
+
+def refusal(runner: Runner, settings: dict[str, Any], wanted: dict[str, Any], parameters: dict[str, Any]) -> str | None:
+    """What stands against the new settings, and what would stand against a Swarm."""
+    if parameters["state"] == "absent":
+        return None
+    timeout, path = parameters["timeout"], parameters["path"]
+    flags = daemon_flags.flags_of(daemon_flags.docker_arguments())
+    problem = daemon_flags.problem(settings, flags, wanted, path, lambda flag: daemon_flags.given_in(runner, flag, timeout))
+    return problem or (engine_problem(runner, timeout) if parameters["npus"] else None)
+
+
+def running_containers(runner: Runner, timeout: float) -> list[str]:
+    """None of an engine that does not answer."""
+    try:
+        containers = docker_cli.read_containers(runner, timeout)
+    except docker_cli.DockerError:
+        return []
+    return sorted(docker_cli.name_of(each) for each in containers if docker_cli.is_running(each))
 
 
 def difference(path: str, before: str, after: str) -> dict[str, str]:
@@ -180,7 +206,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "npus": {"type": "list", "elements": "int", "default": []},
             "runtime": {"type": "path", "required": True},
-            "path": {"type": "path", "default": "/etc/docker/daemon.json"},
+            "path": {"type": "path", "default": docker_daemon.CONFIG_FILE},
             "environment": {"type": "dict", "default": {}},
             "timeout": {"type": "int", "default": 20},
         },
@@ -198,19 +224,19 @@ def main() -> None:
         module.fail_json(msg=str(error))
     changed = wanted != settings
     after = docker_daemon.render(wanted) if changed else before
-    problem = engine_problem(run, timeout) if module.params["state"] == "present" else None
+    problem = refusal(run, settings, wanted, module.params)
     if changed and not problem:
         problem = write(module, run, path, after, module.check_mode)
     if problem:
         module.fail_json(msg=problem)
-    try:
-        containers = docker_cli.read_containers(run, timeout)
-    except docker_cli.DockerError:
-        containers = []
+    info = running_info(run, timeout)
+    restart = not (in_force(info, wanted) and has_variables(module.params["environment"]))
+    if not (restart or module.check_mode):
+        docker_daemon.forget(path)
     module.exit_json(
         changed=changed,
-        restart=not (in_force(run, wanted, timeout) and has_variables(module.params["environment"])),
-        containers=sorted(docker_cli.name_of(each) for each in containers if docker_cli.is_running(each)),
+        restart=restart,
+        containers=running_containers(run, timeout),
         diff=difference(path, before, after),
     )
 

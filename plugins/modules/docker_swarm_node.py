@@ -65,6 +65,14 @@ manager:
   description: Whether the node is a manager.
   returned: success
   type: bool
+swarm:
+  description: The Swarm's own ID; null where that is not known, on a worker and outside of a Swarm.
+  returned: success
+  type: str
+nodes:
+  description: How many nodes the Swarm has, as its managers know; 0 elsewhere.
+  returned: success
+  type: int
 tokens:
   description: What others join with, by C(manager) and C(worker). Secret; register this result with C(no_log) alone.
   returned: on a manager
@@ -83,6 +91,15 @@ BRIDGE = "docker_gwbridge"
 
 def swarm_of(ask: Api) -> dict[str, Any]:
     return ask("GET", "/info").get("Swarm") or {}
+
+
+def described(swarm: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "node_id": swarm.get("NodeID") or None,
+        "manager": bool(swarm.get("ControlAvailable")),
+        "swarm": (swarm.get("Cluster") or {}).get("ID") or None,
+        "nodes": swarm.get("Nodes") or 0,
+    }
 
 
 def settled(ask: Api, seconds: float) -> dict[str, Any]:
@@ -118,7 +135,7 @@ def present(ask: Api, parameters: dict[str, Any], check_mode: bool) -> dict[str,
             ask("POST", "/swarm/init", request)
         swarm = swarm_of(ask)
     manager = bool(swarm.get("ControlAvailable"))
-    result = {"changed": changed, "node_id": swarm.get("NodeID") or None, "manager": manager}
+    result = {"changed": changed, **described(swarm)}
     if manager:
         tokens = ask("GET", "/swarm")["JoinTokens"]
         result["tokens"] = {"manager": tokens["Manager"], "worker": tokens["Worker"]}
@@ -131,7 +148,7 @@ def absent(ask: Api, check_mode: bool) -> dict[str, Any]:
     if changed and not check_mode:
         ask("POST", "/swarm/leave?force=1")
         remove_bridge(ask)
-    return {"changed": changed, "node_id": swarm.get("NodeID") or None, "manager": bool(swarm.get("ControlAvailable"))}
+    return {"changed": changed, **described(swarm)}
 
 
 def remove_bridge(ask: Api) -> None:

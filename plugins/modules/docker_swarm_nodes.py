@@ -18,7 +18,9 @@ extends_documentation_fragment:
   - ascend.gpustack.attributes.group
 options:
   nodes:
-    description: The nodes that the Swarm is to have; others in it stay as they are.
+    description:
+      - The nodes that the Swarm is to have; others in it stay as they are.
+      - A node that is down and has the C(gpustack.name) of one of these is removed; a host leaves such a one when it is installed anew.
     type: list
     elements: dict
     default: []
@@ -153,12 +155,16 @@ def wait_for(ask: Api, parameters: dict[str, Any], pause: float) -> dict[str, No
         time.sleep(pause)
 
 
+def _counted(nodes: dict[str, Node]) -> str:
+    return f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}"
+
+
 def problems_of(wanted: dict[str, Any], nodes: dict[str, Node]) -> list[str]:
     node, name = nodes.get(wanted["id"]), wanted["name"]
     if node is None:
         return [
-            f"{name}: it is in another Swarm (its node ID there is {wanted['id']}); expected this one. "
-            "Take it out there with docker swarm leave, and run this again."
+            f"{name}: it is in another Swarm (its node ID there is {wanted['id']}); expected this one, which has {_counted(nodes)}. "
+            "Take it out there with docker swarm leave --force, and run this again."
         ]
     if state_of(node) != "ready":
         told = node["Status"].get("Message")
@@ -171,6 +177,13 @@ def problems_of(wanted: dict[str, Any], nodes: dict[str, Node]) -> list[str]:
 
 def update(ask: Api, node: Node, spec: dict[str, Any]) -> None:
     ask("POST", f"/nodes/{node['ID']}/update?version={node['Version']['Index']}", spec)
+
+
+def former(wanted: dict[str, Any], nodes: dict[str, Node]) -> list[Node]:
+    """What is left of a host that was installed anew: nodes of its name that nobody runs any more. One that was a manager is missing when
+    the others vote."""
+    same = [node for node in nodes.values() if (node["Spec"].get("Labels") or {}).get(NAME) == wanted["name"]]
+    return [node for node in same if node["ID"] != wanted["id"] and state_of(node) == "down"]
 
 
 def named(names: list[str], nodes: dict[str, Node]) -> list[Node]:
@@ -207,10 +220,12 @@ def hold(ask: Api, parameters: dict[str, Any], check_mode: bool, pause: float = 
         if lines and not check_mode:
             update(ask, node, spec)
         changes += lines
-    for node in named(parameters["remove"], nodes):
-        changes.append(f"{name_of(node)}: removed")
-        if not check_mode:
-            remove(ask, node, time.monotonic() + parameters["wait"], pause)
+    left = [node for wanted in parameters["nodes"] for node in former(wanted, nodes)]
+    changes += [f"{name_of(node)}: its former node {node['ID']}, which is down, is removed" for node in left]
+    gone = [node for node in named(parameters["remove"], nodes) if node not in left]
+    changes += [f"{name_of(node)}: removed" for node in gone]
+    for node in [*left, *gone] if not check_mode else []:
+        remove(ask, node, time.monotonic() + parameters["wait"], pause)
     return changes
 
 

@@ -420,6 +420,26 @@ docker_chain:
       description: The running containers, which a restart of Docker would concern; null when Docker gives no answer.
       type: list
       elements: str
+docker_bridges:
+  description:
+    - Docker's bridges that firewalld has in another zone than Docker's own, in which it does not take them at its next start; none where
+      firewalld does not run, or Docker leaves it alone.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    interface:
+      description: The bridge.
+      type: str
+    zone:
+      description: The zone that it is in.
+      type: str
+    default:
+      description: Whether it is the one of containers that name no network, without which Docker does not start.
+      type: bool
+    in_force:
+      description: Whether it is there now; else the permanent configuration has it there.
+      type: bool
 probes:
   description: Each of O(probe) with what came back within three seconds.
   returned: success
@@ -460,6 +480,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils import files
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import daemon as docker_daemon
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import flags as daemon_flags
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import logs as docker_logs
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import config_file as gpustack_config_file
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import data as gpustack_data
@@ -479,9 +500,10 @@ class Places:
 
     proc: str = "/proc"
     dev: str = "/dev"
-    docker_pid: str = "/var/run/docker.pid"
-    docker_config: str = "/etc/docker/daemon.json"
+    docker_pid: str = daemon_flags.PID_FILE
+    docker_config: str = docker_daemon.CONFIG_FILE
     python: str = "/usr/bin/python3"
+    zones: str = host_firewalld.DIRECTORY
 
 
 def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Places) -> dict[str, Any]:
@@ -499,6 +521,7 @@ def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Place
     path = parameters["store_path"]
     store = host_store.read(runner, path, places.proc, timeout) if path else None
     data = _data(runner, parameters["data_volume"], engine, store, places.proc, timeout)
+    firewalld = host_firewalld.firewalld(runner, timeout)
     return {
         "clock": {"epoch": now, "skew_s": None if controller_time is None else round(now - controller_time, 3)},
         "hostname": platform.node(),
@@ -510,13 +533,14 @@ def gather(parameters: dict[str, Any], runner: Runner, now: float, places: Place
         # A virtual environment's is the same program, and has packages of its own.
         "python_packaged": sys.prefix == "/usr" and os.path.realpath(sys.executable) == os.path.realpath(places.python),
         **_of_containers(parameters, engine, containers, runner, places),
+        "docker_bridges": _strayed_bridges(runner, engine, bool(firewalld["running"]), timeout, places),
         "image": _image(runner, parameters["image"], engine, timeout),
         "images": {name: _image(runner, name, engine, timeout) for name in parameters["images"]},
         "data": data,
         "models": gpustack_workloads.look(containers or [], parameters["container"], data),
         "config": gpustack_config_file.config_file(parameters["config_path"]),
         "store": store,
-        "firewalld": host_firewalld.firewalld(runner, timeout),
+        "firewalld": firewalld,
         "probes": reach.probe_ports(runner, parameters["probe"], timeout),
         "resolved": {name: reach.resolve(runner, name, timeout) for name in parameters["resolve"]},
         "addresses": host_addresses.own(runner, timeout),
@@ -533,8 +557,7 @@ def _of_containers(
     ours, known = parameters["container"], containers or []
     present = docker_cli.find(known, ours)
     running = sorted(docker_cli.name_of(each) for each in known if docker_cli.is_running(each))
-    arguments = docker_daemon.docker_arguments(places.proc, places.docker_pid)
-    settings = docker_daemon.daemon_settings(arguments, places.docker_config)
+    arguments, settings = daemon_flags.docker_arguments(places.proc, places.docker_pid), _settings(places)
     stack = parameters["stack"]
     # What GPUStack itself runs is told as models.
     others = [each for each in known if not docker_cli.is_ours(each, ours, stack) and not gpustack_workloads.is_part(each)]
@@ -548,6 +571,17 @@ def _of_containers(
             runner, engine, settings, None if containers is None else running, parameters["timeout"]
         ),
     }
+
+
+def _settings(places: Places) -> dict[str, Any]:
+    return docker_daemon.daemon_settings(daemon_flags.docker_arguments(places.proc, places.docker_pid), places.docker_config)
+
+
+def _strayed_bridges(runner: Runner, engine: docker_cli.Engine, firewalld: bool, timeout: float, places: Places) -> list[dict[str, Any]]:
+    settings = _settings(places)
+    if not (engine.running and firewalld) or settings.get("iptables") is False:
+        return []
+    return host_firewalld.strayed_bridges(runner, str(settings.get("bridge") or "docker0"), timeout, places.zones)
 
 
 def _image(runner: Runner, reference: str | None, engine: docker_cli.Engine, timeout: float) -> dict[str, Any] | None:

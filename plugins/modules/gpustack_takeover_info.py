@@ -231,13 +231,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import daemon as docker_daemon
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import flags as daemon_flags
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import run as docker_run
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover import analysis as takeover
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover import old as old_container
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
 
-DOCKER_PID = "/var/run/docker.pid"
-DOCKER_CONFIG = "/etc/docker/daemon.json"
 ARGUMENTS: dict[str, Any] = {
     "container": {"type": "str", "default": "gpustack"},
     "role": {"type": "str", "choices": ["server", "worker"], "required": True},
@@ -317,7 +316,7 @@ def examine(
 ) -> dict[str, Any]:
     image = docker_cli.read_image(runner, container.get("Image", ""), timeout)
     info = docker_cli.ask(runner, ["docker", "info", "--format", "{{json .}}"], timeout)
-    settings = docker_daemon.daemon_settings(docker_daemon.docker_arguments("/proc", DOCKER_PID), DOCKER_CONFIG)
+    settings = docker_daemon.daemon_settings(daemon_flags.docker_arguments())
     defaults = engine_defaults(info, settings)
     old = old_container.read_old(runner, container, image, defaults, timeout, version_timeout)
     return takeover.analyse(old, desired)

@@ -234,7 +234,9 @@ devices:
   elements: str
   sample: [/dev/davinci0, /dev/davinci1, /dev/davinci2, /dev/davinci3, /dev/davinci4, /dev/davinci6, /dev/davinci7]
 manager_devices:
-  description: Those of C(/dev/davinci_manager), C(/dev/devmm_svm) and C(/dev/hisi_hdc) that are there.
+  description:
+    - Those of C(/dev/davinci_manager), C(/dev/devmm_svm) and C(/dev/hisi_hdc) that are there.
+    - On Ascend 950, which has no C(/dev/devmm_svm), also C(/dev/uburma) and C(/dev/ummu), which may be directories of device nodes.
   returned: always
   type: list
   elements: str
@@ -281,7 +283,9 @@ missing_files:
   elements: str
   sample: []
 mounts:
-  description: Those paths that are there and that a container needs, each at the same place, to use the NPUs.
+  description:
+    - Those paths that are there and that a container needs, each at the same place, to use the NPUs.
+    - On Ascend 950 C(/etc/hccl_rootinfo.json) is one of them, unless it is of another generation of chips.
   returned: always
   type: list
   elements: str
@@ -388,6 +392,10 @@ network:
       sample: 0
     number:
       description: The number in the name of its device node, which C(hccn_tool) takes.
+      type: int
+      sample: 0
+    chip_id:
+      description: The chip, as in RV(chips[].chip_id).
       type: int
       sample: 0
     link:

@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.images import architecture, registry
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu import kinds
 
 # From here on it reads archives that zstd compressed.
 _DOCKER_ZSTD = 23
@@ -205,16 +206,18 @@ def _at(where: str, text: str) -> str:
 def _chip_problems(image: str, host: dict) -> list[str]:
     found = generation.assumed(host.get("version"))
     chip, variants = str(host.get("chip") or ""), found.variants
+    kind, titles = kinds.of_chip(chip).name, {each.name: each.title for each in kinds.KINDS}
     end = max((end for end in variants if end and image.endswith(end)), key=len, default="")
-    if not chip or not end or chip.startswith(variants[end]):
+    if not chip or not end or kind == variants[end]:
         return []
-    if not chip.startswith(tuple(variants.values())):
+    if kind not in variants.values():
+        known = " and ".join(titles[each] for each in variants.values())
         return [
-            f"its NPUs are {chip}, and GPUStack {host['version']} has images for {' and '.join(variants.values())} alone; "
+            f"its NPUs are {chip}, and GPUStack {host['version']} has images for {known} alone; "
             "expected one of these. Set gpustack_image to an image that has engines for them."
         ]
     return [
-        f"its NPUs are {chip}, and {image} has engines for {variants[end]}; expected {image[: -len(end)]}{found.image_end(chip)}. "
+        f"its NPUs are {chip}, and {image} has engines for {titles[variants[end]]}; expected {image[: -len(end)]}{found.image_end(chip)}. "
         "Set gpustack_image to that, or remove it."
     ]
 

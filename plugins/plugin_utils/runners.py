@@ -8,6 +8,7 @@ import re
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Runners
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import version_key
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu import kinds
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import drivers
 
 _TAG = re.compile(r"cann(?P<cann>\d+\.\d+)-(?P<chip>\w+)-(?P<engine>[a-z]+)(?P<version>\S+)")
@@ -34,9 +35,8 @@ def carries(table: Runners, tag: str, driver: str) -> bool:
 def runner(table: Runners, version: str, chip: str, cann: str = "") -> str:
     """The runner of the usual engine that a model without a version gets on such chips; with a CANN, the newest that is not newer. Empty
     where there is none, or nothing is known of the version or the chip."""
-    key, name = version_key(version) or (), re.sub(r"^Ascend", "", chip)
+    key, kind = version_key(version) or (), kinds.of_chip(chip).name
     tags = next((tags for series, tags in table.newest.items() if key[: len(series)] == series), ())
-    kind = next((kind for pattern, kind in table.chips if re.match(pattern, name)), "")
     for tag in tags:
         match = _TAG.fullmatch(tag)
         if match and (match["chip"], match["engine"]) == (kind, table.usual) and (not cann or _number(match["cann"]) <= _number(cann)):

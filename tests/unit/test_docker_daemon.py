@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import daemon as docker_daemon
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import flags as daemon_flags
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
 from ansible_collections.ascend.gpustack.plugins.modules import docker_npu_resource
 
@@ -66,7 +67,6 @@ def test_runtime_that_was_the_default_is_called_in_turn_and_the_vendors_gives_th
     [
         ('{"log-driver": "journald",}', "is no valid JSON"),
         ("[]", "holds no JSON object"),
-        ('{"live-restore": true}', 'has "live-restore": true, with which Docker refuses to join a Swarm'),
         ('{"default-runtime": "kata", "runtimes": {"kata": {"runtimeType": "io.containerd.kata.v2"}}}', "kata, which is no program"),
     ],
 )
@@ -74,6 +74,49 @@ def test_settings_that_cannot_be_built_upon_are_refused_by_what_is_wrong(text, w
     with pytest.raises(docker_daemon.SettingsError) as refusal:
         with_npus(docker_daemon.parse(text, PATH))
     assert words in str(refusal.value) and PATH in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "expected"),
+    [
+        ('{"runtimes": ["runc"]}', "a list as runtimes", "an object with runtimes by name"),
+        ('{"runtimes": {"kata": ["kata"]}}', "a list as runtimes.kata", "an object with a path"),
+        ('{"runtimes": {"kata": {"path": 5}}}', "a number as runtimes.kata.path", "the path of a program"),
+        ('{"runtimes": {"kata": {"runtimeArgs": "-x"}}}', "a text as runtimes.kata.runtimeArgs", "a list of texts"),
+        ('{"runtimes": {"kata": {"runtimeArgs": [1]}}}', "a list with more than texts as runtimes.kata.runtimeArgs", "a list of texts"),
+        ('{"default-runtime": {}}', "an object as default-runtime", "the name of a runtime"),
+        ('{"node-generic-resources": "NPU=x"}', "a text as node-generic-resources", "a list of texts"),
+        ('{"node-generic-resources": [null]}', "a list with more than texts as node-generic-resources", "a list of texts"),
+        ('{"live-restore": "true"}', "a text as live-restore", "true or false"),
+    ],
+)
+def test_settings_of_another_shape_are_refused_by_key(text, found, expected):
+    with pytest.raises(docker_daemon.SettingsError) as refusal:
+        docker_daemon.parse(text, PATH)
+    assert str(refusal.value) == f"{PATH} has {found}; expected {expected}. Correct it; nothing was changed."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"runtimes": null, "default-runtime": null, "node-generic-resources": null, "live-restore": null}',
+        '{"runtimes": {"x": null}}',
+        '{"runtimes": {"x": {"path": null, "runtimeArgs": null}}}',
+        '{"default-runtime": "x", "runtimes": {"x": {"path": "/bin/x", "runtimeArgs": null}}}',
+        '\ufeff{"log-driver": "journald"}',
+    ],
+)
+def test_null_and_the_mark_of_an_editor_are_to_docker_as_if_they_were_not_there(text):
+    settings = docker_daemon.parse(text, PATH)
+    added = with_npus(settings)
+    assert added["default-runtime"] == docker_daemon.RUNTIME
+    told = [{key: each[key] for key in each if each[key] is not None} for each in (docker_daemon.without_npus(added), settings)]
+    assert told[0] == told[1]
+
+
+def test_host_without_npus_has_its_settings_as_they_are():
+    assert with_npus(FOREIGN, []) == FOREIGN
+    assert with_npus(with_npus(FOREIGN), []) == FOREIGN
 
 
 def runner(**answers):
@@ -104,14 +147,14 @@ def test_running_engine_that_has_other_settings_is_to_be_restarted():
         return Result(0, json.dumps({"ServerVersion": "26.1.5", "GenericResources": specs, "DefaultRuntime": default}))
 
     def in_force(answer: Result) -> bool:
-        return docker_npu_resource.in_force(runner(info=answer), with_npus(FOREIGN), 5)
+        return docker_npu_resource.in_force(docker_npu_resource.running_info(runner(info=answer), 5), with_npus(FOREIGN))
 
     both = ["NPU=Ascend910-1", "NPU=Ascend910-0", "FPGA=one"]
     assert in_force(info(both, docker_daemon.RUNTIME))
     assert not in_force(info(both[:1], docker_daemon.RUNTIME))
     assert not in_force(info(both, "runc"))
     assert in_force(Result(1, '{"ServerErrors": ["no daemon"]}')), "it takes them when it starts"
-    assert docker_npu_resource.in_force(runner(info=info([], "runc")), FOREIGN, 5)
+    assert docker_npu_resource.in_force(docker_npu_resource.running_info(runner(info=info([], "runc")), 5), FOREIGN)
 
 
 def test_running_engine_without_a_variable_is_to_be_restarted(tmp_path):
@@ -123,6 +166,105 @@ def test_running_engine_without_a_variable_is_to_be_restarted(tmp_path):
     assert docker_npu_resource.has_variables({}, **given)
     assert not docker_npu_resource.has_variables({"OFFLINE": "0"}, **given)
     assert docker_npu_resource.has_variables({"OFFLINE": "0"}, str(tmp_path / "none"))
+
+
+REMEDY = ":\n  systemctl daemon-reload && systemctl restart docker"
+
+
+def problem(settings: dict, *words: str, numbers=range(2)) -> str | None:
+    wanted = with_npus(settings, numbers)
+    return daemon_flags.problem(settings, daemon_flags.flags_of(["dockerd", *words]), wanted, PATH, lambda flag: "/etc/default/docker")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "sentence"),
+    [
+        (
+            {},
+            ["-H", "fd://", "--default-runtime=nvidia"],
+            "dockerd runs with the flag --default-runtime=nvidia (/etc/default/docker), and does not start with default-runtime in "
+            f"{PATH} beside it; expected it there alone. Move it into that file, and run" + REMEDY,
+        ),
+        (
+            FOREIGN,
+            ["--node-generic-resource", "FPGA=one", "--debug"],
+            "dockerd runs with the flag --node-generic-resource=FPGA=one (/etc/default/docker), and does not start with "
+            f"node-generic-resources in {PATH} beside it; expected it there alone. Move it into that file, and run" + REMEDY,
+        ),
+        (
+            {},
+            ["--config-file", "/etc/dockerd.json"],
+            f"dockerd runs with the flag --config-file=/etc/dockerd.json (/etc/default/docker), and does not read {PATH}; "
+            "expected its settings there. Move them, take the flag out, and run" + REMEDY,
+        ),
+        (
+            {},
+            ["--live-restore"],
+            "dockerd runs with the flag --live-restore (/etc/default/docker), with which Docker refuses to join a Swarm; "
+            "expected it without. Take it out there, and run" + REMEDY,
+        ),
+        (
+            {"live-restore": True},
+            ["--live-restore"],
+            f'{PATH} has "live-restore": true, with which Docker refuses to join a Swarm; expected it not to be set. Remove that line.',
+        ),
+    ],
+)
+def test_flag_of_the_daemon_that_stands_against_its_file_is_told_before_a_restart(settings, words, sentence):
+    assert problem(settings, *words) == sentence
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-H", "fd://", "--containerd=/run/containerd/containerd.sock"],
+        ["--live-restore=false", "--add-runtime=nvidia=/usr/bin/nvidia-container-runtime", "--log-opt", "max-size=1m"],
+        [f"--config-file={PATH}", "--default-ulimit", "nofile=1024", "--iptables=false"],
+    ],
+)
+def test_flags_that_docker_bears_beside_its_file_are_let_be(words):
+    assert problem(FOREIGN, *words) is None
+
+
+def test_flags_stand_against_nothing_where_nothing_is_written():
+    written = with_npus({})
+    assert problem(written, "--default-runtime=nvidia") is None, "such a Docker is down, and reads what it has"
+    assert problem({}, "--default-runtime=nvidia", numbers=[]) is None, "a host without NPUs"
+    assert "--live-restore" in problem({}, "--live-restore", numbers=[]), "a Swarm takes in no such host, with NPUs or without"
+
+
+def test_file_that_gives_a_flag_is_named(tmp_path):
+    unit, drop_in, variables = (tmp_path / name for name in ("docker.service", "own.conf", "sysconfig"))
+    unit.write_text("[Service]\nEnvironmentFile=-/etc/sysconfig/docker\nExecStart=/usr/bin/dockerd -H fd:// $OPTIONS\n")
+    drop_in.write_text("[Service]\nExecStart=\nExecStart=/usr/bin/dockerd --live-restore-none $OPTIONS\n")
+    variables.write_text("OPTIONS='--selinux-enabled --live-restore'\n")
+    shown = f"FragmentPath={unit}\nDropInPaths={tmp_path}/none {drop_in}\nEnvironmentFiles={variables} (ignore_errors=yes)\n"
+    answers = {"show": Result(0, shown)}
+    assert daemon_flags.given_in(runner(**answers), "live-restore", 5) == str(variables)
+    assert daemon_flags.given_in(runner(**answers), "default-runtime", 5) == "systemctl cat docker"
+    assert daemon_flags.given_in(runner(), "live-restore", 5) == "systemctl cat docker"
+
+
+def test_settings_that_docker_started_with_are_kept_until_it_starts_with_others(tmp_path):
+    path = tmp_path / "daemon.json"
+    path.write_text("first")
+    path.chmod(0o600)
+    docker_daemon.keep(str(path))
+    for text in ("second", "third"):
+        draft = tmp_path / "draft"
+        draft.write_text(text)
+        draft.replace(path)
+        docker_daemon.keep(str(path))
+    assert docker_daemon.go_back(str(path))
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode), os.listdir(tmp_path)) == ("first", 0o600, ["daemon.json"])
+    assert not docker_daemon.go_back(str(path))
+    path.unlink()
+    docker_daemon.keep(str(path))
+    path.write_text("made")
+    assert docker_daemon.go_back(str(path)) and os.listdir(tmp_path) == [], "there was none"
+    docker_daemon.keep(str(path))
+    docker_daemon.forget(str(path))
+    assert not docker_daemon.go_back(str(path))
 
 
 class Host:
@@ -208,6 +350,19 @@ def test_claimed_npus_come_with_nodes_rules_and_driver_files(host, env):
         {"destination": f"{host.root}/driver", "type": "bind", "source": f"{host.root}/driver", "options": ["rbind", "rprivate", "ro"]},
     ]
     assert config["process"]["env"] == env
+
+
+def test_directory_of_a_fabric_stands_for_the_device_nodes_below_it(host):
+    (host.root / "uburma/sub").mkdir(parents=True)
+    (host.root / "uburma/udma0").symlink_to("/dev/null")
+    (host.root / "uburma/sub/udma1").symlink_to("/dev/zero")
+    (host.root / "uburma/version").write_text("1")
+    (host.root / "ummu").mkdir()
+    host.describe(managers=["/dev/null", f"{host.root}/uburma", f"{host.root}/ummu"], mounts=[])
+    rc, _called, config, _log = host.create(env=["ASCEND_VISIBLE_DEVICES=0"])
+    names = [f"{host.root}/davinci0", "/dev/null", f"{host.root}/uburma/sub/udma1", f"{host.root}/uburma/udma0"]
+    assert (rc, [device["path"] for device in config["linux"]["devices"]]) == (0, names)
+    assert len(config["linux"]["resources"]["devices"]) == 4
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,11 @@ import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import api as docker_api
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.api import ApiError
 from ansible_collections.ascend.gpustack.plugins.modules import docker_swarm_node, docker_swarm_nodes
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.swarm import swarm_to_join
 
+SWARM = {"Cluster": {"ID": "c1"}, "Nodes": 1}
+# What is told of a host that does not manage a Swarm
+PLAIN = {"manager": False, "swarm": None, "nodes": 0}
 TOKENS = {"Manager": "SWMTKN-1-manager", "Worker": "SWMTKN-1-worker"}
 
 
@@ -19,7 +23,7 @@ class Engine:
     """Answers as Docker does, from the state of one engine and of the nodes of its Swarm."""
 
     def __init__(self, state: str = "inactive", manager: bool = True, nodes: dict | None = None, **info) -> None:
-        active = {"NodeID": "id1", "ControlAvailable": manager} if state == "active" else {}
+        active = {"NodeID": "id1", "ControlAvailable": manager, **(SWARM if manager else {})} if state == "active" else {}
         self.swarm = {"LocalNodeState": state, **active, **info}
         self.nodes = nodes or {}
         self.asked: list[tuple] = []
@@ -35,7 +39,8 @@ class Engine:
         if (method, where) == ("GET", "/nodes"):
             return list(self.nodes.values())
         if where in ("/swarm/init", "/swarm/join"):
-            self.swarm = {"LocalNodeState": "active", "NodeID": "id1", "ControlAvailable": where == "/swarm/init"}
+            made = where == "/swarm/init"
+            self.swarm = {"LocalNodeState": "active", "NodeID": "id1", "ControlAvailable": made, **(SWARM if made else {})}
         if where.startswith("/swarm/leave"):
             self.swarm = {"LocalNodeState": "inactive"}
         if method == "DELETE" and where.startswith("/nodes/") and self.raft:
@@ -61,7 +66,7 @@ def present(engine: Engine, check_mode: bool = False, **parameters) -> dict:
 def test_swarm_is_made_once_and_tells_how_to_join():
     engine = Engine()
     tokens = {"manager": TOKENS["Manager"], "worker": TOKENS["Worker"]}
-    assert present(engine) == {"changed": True, "node_id": "id1", "manager": True, "tokens": tokens}
+    assert present(engine) == {"changed": True, "node_id": "id1", "manager": True, "swarm": "c1", "nodes": 1, "tokens": tokens}
     assert engine.asked == [("POST", "/swarm/init", {"ListenAddr": "0.0.0.0:2377", "AdvertiseAddr": "10.0.0.1"})]
     assert present(engine)["changed"] is False and len(engine.asked) == 1
 
@@ -71,7 +76,7 @@ def test_host_joins_with_the_token_and_over_ipv6_too():
     assert present(engine, address="fd00::2", managers=["fd00::1"], token="SWMTKN-1-worker") == {
         "changed": True,
         "node_id": "id1",
-        "manager": False,
+        **PLAIN,
     }
     request = {"ListenAddr": "[::]:2377", "AdvertiseAddr": "fd00::2", "RemoteAddrs": ["[fd00::1]:2377"], "JoinToken": "SWMTKN-1-worker"}
     assert engine.asked == [("POST", "/swarm/join", request)]
@@ -79,8 +84,14 @@ def test_host_joins_with_the_token_and_over_ipv6_too():
 
 def test_check_changes_nothing_and_knows_no_node():
     engine = Engine()
-    assert present(engine, check_mode=True) == {"changed": True, "node_id": None, "manager": False}
-    assert docker_swarm_node.absent(Engine("active"), True) == {"changed": True, "node_id": "id1", "manager": True}
+    assert present(engine, check_mode=True) == {"changed": True, "node_id": None, **PLAIN}
+    assert docker_swarm_node.absent(Engine("active"), True) == {
+        "changed": True,
+        "node_id": "id1",
+        "manager": True,
+        "swarm": "c1",
+        "nodes": 1,
+    }
     assert engine.asked == []
 
 
@@ -123,7 +134,7 @@ def test_node_of_another_swarm_or_one_that_is_down_is_refused():
     with pytest.raises(ApiError) as refusal:
         hold(engine, [wanted("id1"), wanted("id9")])
     assert "atlas1: the Swarm has it as down; expected ready." in str(refusal.value)
-    assert "atlas9: it is in another Swarm (its node ID there is id9); expected this one." in str(refusal.value)
+    assert "atlas9: it is in another Swarm (its node ID there is id9); expected this one, which has 1 node." in str(refusal.value)
     assert engine.asked == []
 
 
@@ -142,6 +153,60 @@ def test_dead_node_is_forgotten_by_name_or_id_and_a_live_one_is_not():
     ]
     with pytest.raises(ApiError, match="atlas4 is to be removed from the Swarm and still up"):
         hold(engine, remove=["atlas4"])
+
+
+def test_former_node_of_a_host_that_was_installed_anew_is_removed_and_no_live_one():
+    former = {"id9": node("id9", "down", "manager"), "id8": node("id8", "down"), "id7": node("id7")}
+    for each in ("id9", "id7"):
+        former[each]["Spec"]["Labels"]["gpustack.name"] = "atlas1"
+    engine = Engine(nodes={"id1": node("id1", role="manager"), **former})
+    lines = ["atlas1: its former node id9, which is down, is removed"]
+    assert hold(engine, [wanted("id1", manager=True)], check_mode=True) == lines and engine.asked == []
+    assert hold(engine, [wanted("id1", manager=True)]) == lines
+    assert [each[:2] for each in engine.asked] == [("POST", "/nodes/id9/update?version=7"), ("DELETE", "/nodes/id9?force=1")]
+
+
+MANAGERS = ["atlas1", "atlas2", "atlas3"]
+FRESH = {"node_id": None, **PLAIN}
+
+
+def of(swarm: str, nodes: int = 5) -> dict:
+    return {"node_id": f"node-in-{swarm}", "manager": True, "swarm": swarm, "nodes": nodes}
+
+
+@pytest.mark.parametrize(
+    ("answers", "through", "agreed"),
+    [
+        ([of("a"), of("a"), of("a")], "atlas1", True),
+        ([FRESH, of("a"), of("a")], "atlas2", True),
+        ([of("new", 1), of("a"), of("a")], "atlas2", True),
+        ([of("new", 1), None, of("a")], "atlas3", False),
+        ([of("a"), FRESH, None], "atlas1", False),
+        ([{"msg": "timed out", "unreachable": True}, None, of("a")], "atlas3", False),
+        ([{"node_id": "w", **PLAIN}, of("a"), of("a")], "atlas2", True),
+        ([FRESH, FRESH, FRESH], "", False),
+    ],
+    ids=["all", "first installed anew", "second Swarm on the first", "tie", "growing", "first is away", "worker first", "none yet"],
+)
+def test_host_joins_the_swarm_that_most_managers_are_in_and_none_is_made_beside_it(answers, through, agreed):
+    given = {name: answer for name, answer in zip(MANAGERS, answers) if answer}
+    assert swarm_to_join(given, MANAGERS) == {"through": through, "agreed": agreed, "problems": []}
+
+
+def test_no_swarm_is_made_while_a_manager_may_be_in_one():
+    answers = {"atlas1": FRESH, "atlas2": {"msg": "Docker Engine does not answer at /var/run/docker.sock."}}
+    silent = (
+        "expected an answer of every manager before a Swarm is made, so that there are never two. "
+        "Start it, or take it out of docker_swarm_manager."
+    )
+    assert swarm_to_join(answers, MANAGERS)["problems"] == [
+        f"atlas2: it does not say whether it is in a Swarm (Docker Engine does not answer at /var/run/docker.sock); {silent}",
+        f"atlas3: it does not say whether it is in a Swarm (no answer); {silent}",
+    ]
+    assert swarm_to_join({"atlas1": {"node_id": "x", **PLAIN}}, ["atlas1"])["problems"] == [
+        "atlas1: it is a worker of a Swarm; expected a manager, which the others join through. Name one that is a manager of that Swarm in "
+        "docker_swarm_manager, or take this one out of it (docker swarm leave)."
+    ]
 
 
 class Handler(BaseHTTPRequestHandler):

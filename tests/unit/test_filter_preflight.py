@@ -553,6 +553,88 @@ def test_port_without_link_with_another_address_or_gateway_is_named():
     ]
 
 
+def dies() -> dict:
+    """Four NPUs of A3, with two dies each."""
+    numbers = range(8)
+    chips = [
+        {**CHIP, "npu_id": n // 2, "chip_id": n % 2, "logic_id": n, "name": "Ascend910", "device": f"/dev/davinci{n}"} for n in numbers
+    ]
+    network = [{**port, "npu_id": port["number"] // 2, "chip_id": port["number"] % 2} for port in ports()]
+    return changed(NPU, chips=chips, network=network)
+
+
+def test_die_is_told_by_npu_chip_and_the_number_that_hccn_tool_takes_and_its_link_is_no_failure():
+    npu = dies()
+    assert told(npu=npu, multi_node=True) == []
+    npu["network"][3]["link"] = "DOWN"
+    npu["network"][4].update(link=None, address="192.168.100.99")
+    npu["network"][5].update(link="DOWN", address=None, configured_address=None, gateway=None, configured_gateway=None)
+    assert told(npu=npu, multi_node=True) == [
+        (
+            "hccn_link",
+            "warn",
+            "links of NPUs are not up: NPU 1 chip 1 (-i 3) DOWN, NPU 2 chip 0 (-i 4) unknown, NPU 2 chip 1 (-i 5) DOWN; "
+            "HCCS joins the NPUs of A3, too",
+        ),
+        (
+            "hccn_address",
+            "fail",
+            "the address of an NPU's port is not the configured one: "
+            "NPU 2 chip 0 (-i 4) has 192.168.100.99 and /etc/hccn.conf 192.168.100.15",
+        ),
+    ]
+    silent = dies()
+    silent["network"] = []
+    (found,) = told(npu=silent, multi_node=True)
+    assert found == (
+        "hccn_link",
+        "warn",
+        "hccn_tool tells nothing of the NPUs' network ports; expected one with a link for each NPU; HCCS joins the NPUs of A3, too",
+    )
+
+
+def test_dies_with_one_address_are_told_apart():
+    network = [{**port, "npu_id": port["number"] // 2, "chip_id": port["number"] % 2, "address": "192.168.100.9"} for port in ports()[:2]]
+    found = summary({"atlas1": [], "atlas2": []}, settings={"multi_node": True}, atlas1=with_npus(network=network), atlas2=with_npus())
+    assert "192.168.100.9 (atlas1 NPU 0 chip 0 (-i 0), atlas1 NPU 0 chip 1 (-i 1))" in found["report"][1]
+
+
+def test_port_has_the_number_that_hccn_tool_takes_where_the_npu_has_another():
+    network = [{**port, "npu_id": port["npu_id"] + 1} for port in ports()]
+    network[2]["link"] = "DOWN"
+    assert told(npu=changed(NPU, network=network), multi_node=True) == [
+        ("hccn_link", "fail", "links of NPUs are not up: NPU 3 (-i 2) DOWN")
+    ]
+
+
+def test_dies_are_told_apart_wherever_npus_are_counted():
+    npu = dies()
+    npu["chips"] = npu["chips"][:4]
+    npu["chips"][3].update(health="Alarm")
+    assert told(npu=npu, memory_mb=65536, expected_npus=8) == [
+        (
+            "npu_count",
+            "fail",
+            "3 of 8 NPUs are usable: NPU 1 chip 1 health is Alarm (npu-smi info -t health -i 1); "
+            "npu-smi lists 4 NPUs (0, 0 chip 1, 1, 1 chip 1)",
+        ),
+        (
+            "npu_memory",
+            "fail",
+            "NPU 0 has 32768 MB, NPU 0 chip 1 has 32768 MB, NPU 1 has 32768 MB, NPU 1 chip 1 has 32768 MB of memory; expected 65536 MB",
+        ),
+    ]
+
+
+def test_ascend_950_lacks_no_node_that_it_does_not_have():
+    nodes = said_there("device_node", "/dev/ummu missing: the NPUs can't talk to each other in a container without.")
+    chips = [{**chip, "name": "Ascend950PR", "chip_id": None} for chip in NPU["chips"]]
+    npu = changed(NPU, chips=chips, findings=[nodes], manager_devices=["/dev/davinci_manager", "/dev/hisi_hdc"])
+    assert [item[:2] for item in told(npu=npu)] == [("npu_devices", "warn")]
+    npu["manager_devices"] = ["/dev/davinci_manager"]
+    assert [item[:2] for item in told(npu=npu)] == [("npu_devices", "fail")]
+
+
 @pytest.mark.parametrize("network", [None, [], ports(link=None, address=None)])
 def test_silent_hccn_tool_is_one_finding(network):
     assert [check for check, _result, _text in told(npu=changed(NPU, network=network), multi_node=True)] == ["hccn_link"]
@@ -778,6 +860,17 @@ def test_stack_of_vllm_needs_its_ports_and_npus_for_itself():
     assert found["report"][1:] == ["FAIL [services] atlas1: two services have port 8001."]
 
 
+def test_command_that_a_role_found_out_stands_alone_and_can_be_copied():
+    kept = {"docker_swarm_problems": ["it has a flag; expected none. Take it out, and run:\n  systemctl restart docker"]}
+    found = summary({"atlas1": [], "atlas2": []}, {"docker_swarm_manager": ["atlas2"]}, {"cluster": "swarm"}, atlas1=kept)
+    assert found["report"][1:] == [
+        "FAIL [docker_settings] atlas1: it has a flag; expected none. Take it out, and run:",
+        "  systemctl restart docker",
+        "The others would pass with:",
+        "  --limit '!atlas1'",
+    ]
+
+
 def test_shared_hostname_is_only_a_warning_and_can_be_skipped():
     seen = {"ascend_driver_check_host": {"hostname": "localhost.localdomain"}}
     found = summary({"atlas1": [], "atlas2": []}, atlas1=seen, atlas2=seen)
@@ -888,6 +981,33 @@ def test_a_chain_that_a_reload_of_firewalld_took_from_docker_is_named_where_noth
         [],
         [],
     ]
+
+
+def test_bridge_in_another_zone_of_firewalld_is_told_before_docker_dies_of_it():
+    def bridge(zone: str, in_force: bool, name: str = "docker0") -> dict:
+        return {"interface": name, "zone": zone, "default": name == "docker0", "in_force": in_force}
+
+    both = changed(HOST, docker_bridges=[bridge("public", False), bridge("trusted", True)])
+    (found,) = (item for item in host_findings(both, NPU, EXPECT) if item["result"] != "pass")
+    assert found == {
+        "check": "firewall",
+        "result": "fail",
+        "message": "firewalld has docker0 in the zone trusted; expected it in docker, or Docker does not start again (ZONE_CONFLICT)",
+        "remedy": "Run there:\n  firewall-cmd --permanent --zone=trusted --remove-interface=docker0; "
+        "firewall-cmd --zone=docker --change-interface=docker0 || firewall-cmd --zone=trusted --remove-interface=docker0",
+    }
+    text = found["message"]
+    assert told(both, firewall="leave") == [("firewall", "warn", text)], "nothing restarts Docker"
+    assert told(both, firewall="leave", cluster="swarm") == [("firewall", "fail", text)]
+    assert told(both, firewall="disable", cluster="swarm") == [], "firewalld is stopped before"
+    permanent = changed(HOST, docker_bridges=[bridge("trusted", False)])
+    (later,) = (item for item in host_findings(permanent, NPU, EXPECT) if item["result"] != "pass")
+    assert (later["result"], later["message"]) == ("warn", text.replace("firewalld has", "firewalld's permanent configuration has"))
+    assert later["remedy"] == "Run there:\n  firewall-cmd --permanent --zone=trusted --remove-interface=docker0"
+    other = changed(HOST, docker_bridges=[bridge("trusted", True, "docker_gwbridge")])
+    text = "firewalld has docker_gwbridge in the zone trusted; expected it in docker, or its network is not there after Docker's next start"
+    assert told(other) == [("firewall", "warn", f"{text} (ZONE_CONFLICT)")], "Docker starts"
+    assert told(other, cluster="swarm") == [("firewall", "fail", f"{text} (ZONE_CONFLICT)")]
 
 
 def test_store_that_is_yet_to_be_mounted_is_no_finding():

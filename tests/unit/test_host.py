@@ -236,6 +236,29 @@ def test_whether_docker_manages_the_chain(tmp_path, arguments, text, backend, ma
     assert docker_daemon.docker_chain(runner, engine, settings, None, 10)["managed"] is managed
 
 
+ACTIVE = """docker
+  interfaces: br-0123456789ab docker_gwbridge
+public (default)
+  interfaces: enp189s0f0 virbr0 br-lan
+trusted
+  interfaces: docker0
+  sources: 10.0.0.0/8
+"""
+
+
+def test_bridges_of_docker_in_other_zones_than_its_own_are_known_in_force_and_for_good(tmp_path):
+    (tmp_path / "internal.xml").write_text("<zone>\n  <interface name='docker_gwbridge'/>\n  <interface name=\"eth0\"/>\n</zone>\n")
+    (tmp_path / "internal.xml.old").write_text('<interface name="docker0"/>')
+    seen = host_firewalld.strayed_bridges(answers({"firewall-cmd": Result(0, ACTIVE)}), "docker0", 10, str(tmp_path))
+    assert seen == [
+        {"interface": "docker0", "zone": "trusted", "default": True, "in_force": True},
+        {"interface": "docker_gwbridge", "zone": "internal", "default": False, "in_force": False},
+    ]
+    gone = answers({"firewall-cmd": Result(252, "", "FirewallD is not running")})
+    assert host_firewalld.strayed_bridges(gone, "docker0", 10, str(tmp_path / "none")) == []
+    assert host_firewalld.strayed_bridges(answers({"firewall-cmd": Result(0, ACTIVE)}), "br-lan", 10, "/none")[0]["zone"] == "public"
+
+
 @pytest.mark.parametrize("form", [["--config-file={}"], ["--config-file", "{}"]])
 def test_the_configuration_file_named_to_the_daemon_is_read(tmp_path, form):
     path = tmp_path / "other.json"
@@ -437,7 +460,8 @@ def places(tmp_path, proc):
     dev.mkdir()
     for name in ("davinci0", "davinci1", "davinci_manager"):
         (dev / name).touch()
-    return gpustack_host_info.Places(str(proc), str(dev), str(tmp_path / "docker.pid"), str(tmp_path / "daemon.json"))
+    paths = (str(tmp_path / name) for name in ("docker.pid", "daemon.json"))
+    return gpustack_host_info.Places(str(proc), str(dev), *paths, zones=str(tmp_path / "zones"))
 
 
 IP = (
@@ -523,6 +547,7 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
         "models": {"workers": [], "nodes": [], "workloads": []},
         "listeners": [],
         "docker_chain": {"managed": True, "present": None, "running_containers": None},
+        "docker_bridges": [],
         "image": {"name": "gpustack/gpustack:v0.7.1-npu", "present": None, "id": None, "repo_digests": [], "architecture": None},
         "images": {},
         "data": {
@@ -589,9 +614,12 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
             f"head -c 256 {VOLUME}/worker_name": Result(0, "atlas2"),
             "iptables": Result(1, "", "iptables: No chain/target/match by that name.\n"),
             "systemctl": Result(0, "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n"),
+            "firewall-cmd": Result(0, "docker\n  interfaces: docker0\n"),
             "sh -c": healthy_probe(),
         }
     )
+    (tmp_path / "zones").mkdir()
+    (tmp_path / "zones" / "trusted.xml").write_text('<zone target="ACCEPT">\n  <interface name="docker0"/>\n</zone>\n')
     parameters = {**PARAMETERS, "images": ["gpustack/runtime:pause", "gpustack/runtime:health"]}
     facts = gpustack_host_info.gather(parameters, runner, 1000.0, places(tmp_path, proc))
     chosen = {key: facts[key] for key in ("image", "images", "data", "npu_holders", "listeners", "docker_chain")}
@@ -636,6 +664,7 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
     # Those of Docker's bridges are the same on every host.
     assert facts["addresses"] == ["127.0.0.1", "172.16.33.107", "172.16.33.200", "fe80::42:1", "10.0.7.7"]
     assert facts["docker"]["swarm_node"] == "n1"
+    assert facts["docker_bridges"] == [{"interface": "docker0", "zone": "trusted", "default": True, "in_force": False}]
     assert (facts["container"]["name"], facts["container"]["managed"], facts["docker"]["root_free_mb"]) == (
         "gpustack",
         True,

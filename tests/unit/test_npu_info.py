@@ -12,6 +12,7 @@ import re
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu import kinds
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.driver import library_path
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.report import Host, Request, collect
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
@@ -49,8 +50,9 @@ def without(text: str, npu_id: int) -> str:
 class FakeHost:
     """A file system in a folder, a clock that only commands move, and npu-smi's answers by arguments."""
 
-    def __init__(self, root: pathlib.Path, nodes=range(8), tool: bool = True) -> None:
+    def __init__(self, root: pathlib.Path, nodes=range(8), tool: bool = True, machine: str = "x86_64") -> None:
         self.root = root
+        self.machine = machine
         self.now = 0.0
         self.seconds_a_call = 1.0
         self.answers: dict[str, Result] = {}
@@ -84,7 +86,7 @@ class FakeHost:
         self.answers[command] = Result(rc, text, **more)
 
     def collect(self, **request) -> tuple[dict, list[str]]:
-        host = Host(str(self.root), "", lambda: self.now, os.path.isfile)
+        host = Host(str(self.root), "", lambda: self.now, os.path.isfile, self.machine)
         report = collect(Request(**request), self.run, host)
         return json.loads(json.dumps(report.as_result())), report.warnings
 
@@ -393,6 +395,85 @@ def test_one_bad_die_of_a3_is_told_by_its_chip(tmp_path):
     assert result["problems"] == ["NPU 1 chip 1 health is Critical; expected OK. See what is wrong with: npu-smi info -t health -i 1 -c 1."]
 
 
+def ascend950(tmp_path, machine: str = "aarch64") -> FakeHost:
+    """Its driver makes no /dev/devmm_svm; the fabric's nodes are below directories."""
+    host = FakeHost(tmp_path, machine=machine)
+    host.says("npu-smi info", sample("info/950PR_25.7.rc1.1_1"))
+    host.write("/usr/local/Ascend/driver/version.info", "Version=25.7.rc1.1\n")
+    host.path("/dev/devmm_svm").unlink()
+    host.write("/dev/uburma/udma0", "")
+    host.write("/dev/ummu/tid", "")
+    host.write("/etc/hccl_rootinfo.json", '{"version": "2.0", "topo_file_path": "/usr/local/Ascend/driver/topo/a.json"}')
+    return host
+
+
+def test_ascend_950_has_a_fabric_and_its_file_in_place_of_devmm_svm(tmp_path):
+    result, _warnings = ascend950(tmp_path).collect()
+    assert (result["ok"], result["problems"]) == (True, [])
+    assert result["manager_devices"] == ["/dev/davinci_manager", "/dev/hisi_hdc", "/dev/uburma", "/dev/ummu"]
+    assert result["mounts"][-2:] == ["/etc/ascend_install.info", "/etc/hccl_rootinfo.json"]
+
+
+def test_fabric_that_is_missing_is_told_where_the_machine_has_one(tmp_path):
+    host = ascend950(tmp_path)
+    host.path("/dev/ummu/tid").unlink()
+    for name in ("ummu", "uburma"):
+        host.path(f"/dev/{name}").rename(host.path(f"/run-{name}"))
+    result, _warnings = host.collect()
+    (text,) = result["problems"]
+    assert text.startswith(
+        "/dev/uburma, /dev/ummu missing: the NPUs can't talk to each other in a container without, nor a model use several."
+    )
+    host.machine = "x86_64"
+    assert host.collect()[0]["ok"]
+    host.path("/dev/ummu").mkdir()
+    assert host.collect()[0]["problems"][0].startswith("/dev/ummu is no device node"), "Docker made a folder of it"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"version": "1.0", "status": "completed"}', "has version 1.0, which is that of 910B; expected 2.0 for 950"),
+        ('{"version": "9"}', "has version 9, which is that of no chips that are known; expected 2.0 for 950"),
+        ("[]", "names no version; expected version 2.0"),
+        ("{", "names no version; expected version 2.0"),
+        (None, "is a folder; expected version 2.0"),
+    ],
+)
+def test_file_of_another_generation_is_named_and_given_to_no_container(tmp_path, text, found):
+    host = ascend950(tmp_path)
+    if text is None:
+        host.path("/etc/hccl_rootinfo.json").unlink()
+        host.path("/etc/hccl_rootinfo.json").mkdir()
+    else:
+        host.write("/etc/hccl_rootinfo.json", text)
+    result, _warnings = host.collect()
+    assert result["problems"] == [
+        f"/etc/hccl_rootinfo.json {found}. HCCL refuses it (EI0014) where a container has it, so that no model starts on several NPUs; "
+        "the containers made here do not get it. Move it away (mv /etc/hccl_rootinfo.json /root)."
+    ]
+    assert ("/etc/hccl_rootinfo.json" in result["mounts"], result["missing_files"]) == (False, [])
+    host.path("/etc/hccl_rootinfo.json").rename(host.path("/root-info"))
+    assert host.collect()[0]["ok"], "without it HCCL asks the driver"
+
+
+def test_other_chips_have_their_own_nodes_and_no_file_more(atlas):
+    atlas.write("/dev/ummu", "")
+    atlas.write("/etc/hccl_rootinfo.json", '{"version": "1.0"}')
+    result, _warnings = atlas.collect()
+    assert (result["ok"], result["manager_devices"]) == (True, MANAGERS)
+    assert "/etc/hccl_rootinfo.json" not in result["mounts"]
+
+
+@pytest.mark.parametrize(
+    ("chip", "kind"),
+    [("910B4", "910b"), ("Ascend910B4-1", "910b"), ("310P3", "310p"), ("Ascend910", "a3"), ("910_9392", "a3"), ("Ascend950PR", "950")]
+    + [("910A", ""), ("910ProB", ""), ("310B4", ""), ("", ""), (None, "")],
+)
+def test_chips_are_known_by_their_generation(chip, kind):
+    assert kinds.of_chip(chip).name == kind
+
+
 def test_missing_driver_files_and_nodes_are_told_by_name(atlas):
     for path in ("/dev/hisi_hdc", "/usr/local/Ascend/driver/version.info", "/etc/ascend_install.info"):
         atlas.path(path).unlink()
@@ -532,6 +613,7 @@ def test_more_is_gathered_on_request(tmp_path):
         {
             "npu_id": 0,
             "number": 0,
+            "chip_id": 0,
             "link": "UP",
             "address": "192.168.100.100",
             "netmask": "255.255.255.0",

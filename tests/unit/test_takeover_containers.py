@@ -716,6 +716,16 @@ def test_what_docker_compose_made_is_said():
     assert found["notes"][-1] == "It was made by docker compose (project gpustack): do not run that project again."
 
 
+def test_nodes_and_files_of_every_generation_of_chips_are_no_wish_of_their_own():
+    paths = [*NPUS, "/dev/davinci_manager", "/dev/hisi_hdc", "/dev/uburma", "/dev/ummu"]
+    devices = [{"PathOnHost": path, "PathInContainer": path, "CgroupPermissions": "rwm"} for path in paths]
+    mounts = [{"Type": "bind", "Source": path, "Destination": path, "RW": True} for path in ("/etc/hccl_rootinfo.json",)]
+    container = described(SERVER, Devices=devices)
+    container["Mounts"] += mounts
+    found = examined(container, desired())
+    assert [each["name"] for each in found["extras"] if each["kind"] in ("option", "mount")] == []
+
+
 def test_npus_that_it_loses_are_said():
     found = examined(described(SERVER), desired(devices=tuple(NPUS[:6] + MANAGERS)))
     assert found["notes"][-1] == "It no longer gets /dev/davinci6, /dev/davinci7."

@@ -14,32 +14,66 @@ import os
 import re
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import files
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
-from ansible_collections.ascend.gpustack.plugins.module_utils.files import read_text
+from ansible_collections.ascend.gpustack.plugins.module_utils.docker import flags as daemon_flags
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner
 
 RUNTIME = "gpustack-npu"
 KIND = "NPU"
 # Names, not numbers: with numbers dockerd takes them for a count, and refuses a mixture (moby, genericresource).
 NAME = "Ascend910-{}"
+CONFIG_FILE = "/etc/docker/daemon.json"
 RUNC = ("", "runc", "io.containerd.runc.v2")
 VENDOR = "ascend-docker-runtime"
+# Of what is built upon, what it has to be. Null is to Docker as if the key were not there.
+SHAPES: dict[str, tuple[type, str]] = {
+    "live-restore": (bool, "true or false"),
+    "default-runtime": (str, "the name of a runtime"),
+    "runtimes": (dict, "an object with runtimes by name"),
+    "node-generic-resources": (list, "a list of texts"),
+}
+KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+RUNTIME_SHAPES: dict[str, tuple[type, str]] = {"path": (str, "the path of a program"), "runtimeArgs": (list, "a list of texts")}
 
 
 class SettingsError(ValueError):
     """The file can't be changed as it is; the sentences say what was found, what was expected and what to do."""
 
 
+def load(text: str) -> Any:
+    """Docker bears the mark that some editors put before the text. Raises ValueError."""
+    return json.loads(text.lstrip("\ufeff"))
+
+
 def parse(text: str, path: str) -> dict[str, Any]:
     if not text.strip():
         return {}
     try:
-        settings = json.loads(text)
+        settings = load(text)
     except ValueError as error:
         raise SettingsError(f"{path} is no valid JSON ({error}); expected Docker's settings. Correct it; nothing was changed.") from None
     if not isinstance(settings, dict):
         raise SettingsError(f"{path} holds no JSON object; expected Docker's settings. Correct it; nothing was changed.")
+    _check(settings, SHAPES, path, "")
+    for name, entry in runtimes_of(settings).items():
+        _check({name: entry}, {name: (dict, "an object with a path")}, path, "runtimes.")
+        _check(entry or {}, RUNTIME_SHAPES, path, f"runtimes.{name}.")
     return settings
+
+
+def _check(settings: dict[str, Any], shapes: dict[str, tuple[type, str]], path: str, where: str) -> None:
+    """Docker itself does not start with another kind of value."""
+    for key, (kind, expected) in shapes.items():
+        value = settings.get(key)
+        texts = not isinstance(value, list) or all(isinstance(each, str) for each in value)
+        if value is not None and not (isinstance(value, kind) and texts):
+            found = "a list with more than texts" if not texts else KINDS.get(type(value), "a number")
+            raise SettingsError(f"{path} has {found} as {where}{key}; expected {expected}. Correct it; nothing was changed.")
+
+
+def runtimes_of(settings: dict[str, Any]) -> dict[str, Any]:
+    return settings.get("runtimes") or {}
 
 
 def render(settings: dict[str, Any]) -> str:
@@ -47,30 +81,29 @@ def render(settings: dict[str, Any]) -> str:
 
 
 def with_npus(settings: dict[str, Any], numbers: list[int], wrapper: str, path: str) -> dict[str, Any]:
-    """The settings with one resource for each NPU (the number of its device node) and the own runtime as the default one."""
-    if settings.get("live-restore"):
-        raise SettingsError(
-            f'{path} has "live-restore": true, with which Docker refuses to join a Swarm; expected it not to be set. Remove that line.'
-        )
+    """The settings with one resource for each NPU (the number of its device node) and the own runtime as the default one; without any,
+    as they are without NPUs."""
     result = without_npus(settings)
-    runtimes = result.get("runtimes") or {}
+    if not numbers:
+        return result
+    runtimes = runtimes_of(result)
     arguments = _next(result, runtimes, path)
-    vendor = next((entry["path"] for entry in runtimes.values() if os.path.basename(entry.get("path", "")) == VENDOR), None)
+    paths = [(entry or {}).get("path") or "" for entry in runtimes.values()]
+    vendor = next((each for each in paths if os.path.basename(each) == VENDOR), None)
     if vendor:
         arguments.insert(0, f"--vendor={vendor}")
-    if result.get("default-runtime", "") not in RUNC:
+    if (result.get("default-runtime") or "") not in RUNC:
         arguments.insert(0, f"--was={result['default-runtime']}")
     result["runtimes"] = {**runtimes, RUNTIME: {"path": wrapper, "runtimeArgs": [*arguments, "--"]}}
     result["default-runtime"] = RUNTIME
-    resources = [*(result.get("node-generic-resources") or []), *(f"{KIND}={NAME.format(number)}" for number in numbers)]
-    if resources:
-        result["node-generic-resources"] = resources
+    given = [f"{KIND}={NAME.format(number)}" for number in numbers]
+    result["node-generic-resources"] = [*(result.get("node-generic-resources") or []), *given]
     return result
 
 
 def _next(settings: dict[str, Any], runtimes: dict[str, Any], path: str) -> list[str]:
     """Arguments for the own runtime that name the one that was the default before, with its arguments."""
-    name = settings.get("default-runtime", "")
+    name = settings.get("default-runtime") or ""
     if name in RUNC:
         return []
     entry = runtimes.get(name) or {}
@@ -79,49 +112,73 @@ def _next(settings: dict[str, Any], runtimes: dict[str, Any], path: str) -> list
             f"{path} has the default runtime {name}, which is no program; expected one with a path, which can be called in turn. "
             "Remove default-runtime, or give its runtime a path."
         )
-    return [f"--next={entry['path']}", *entry.get("runtimeArgs", [])]
+    return [f"--next={entry['path']}", *(entry.get("runtimeArgs") or [])]
 
 
 def without_npus(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings as they were before; the same when nothing of the collection is in them."""
     result = copy.deepcopy(settings)
-    own = (result.get("runtimes") or {}).pop(RUNTIME, None)
-    if own is not None and not result["runtimes"]:
+    runtimes = runtimes_of(result)
+    own = runtimes.pop(RUNTIME, None)
+    if own is not None and not runtimes:
         del result["runtimes"]
     if result.get("default-runtime") == RUNTIME:
         del result["default-runtime"]
-        was = [word.partition("=")[2] for word in (own or {}).get("runtimeArgs", []) if word.startswith("--was=")]
-        if was and was[0] in (result.get("runtimes") or {}):
+        was = [word.partition("=")[2] for word in (own or {}).get("runtimeArgs") or [] if word.startswith("--was=")]
+        if was and was[0] in runtimes:
             result["default-runtime"] = was[0]
-    resources = [entry for entry in result.get("node-generic-resources") or [] if not entry.startswith(f"{KIND}=")]
-    if resources:
-        result["node-generic-resources"] = resources
-    else:
-        result.pop("node-generic-resources", None)
+    resources = result.get("node-generic-resources") or []
+    others = [entry for entry in resources if not entry.startswith(f"{KIND}=")]
+    if others:
+        result["node-generic-resources"] = others
+    elif resources:
+        del result["node-generic-resources"]
     return result
 
 
-def docker_arguments(proc: str, pid_file: str) -> list[str]:
-    """Command line of the Docker daemon; empty when it does not run."""
-    pid = read_text(pid_file).strip()
-    return read_text(f"{proc}/{pid}/cmdline").split("\0")[:-1] if pid.isdigit() else []
+def kept(path: str) -> str:
+    """Where the settings are with which Docker last started, until it has started with others; empty where there were none."""
+    return f"{path}.gpustack-before"
 
 
-def daemon_settings(arguments: list[str], default_file: str) -> dict[str, Any]:
+def keep(path: str) -> None:
+    """Before the settings are changed. Of several changes without a start between, those before the first count. Raises OSError."""
+    if os.path.exists(kept(path)):
+        return
+    if os.path.exists(path):
+        os.link(path, kept(path))
+    else:
+        files.write(kept(path), "", 0o600)
+
+
+def forget(path: str) -> None:
+    files.write(kept(path), None)
+
+
+def go_back(path: str) -> bool:
+    """Put the settings back with which Docker last started; False where there are no others. Raises OSError."""
+    if not os.path.exists(kept(path)):
+        return False
+    if os.path.getsize(kept(path)):
+        os.replace(kept(path), path)
+    else:
+        files.write(path, None)
+        forget(path)
+    return True
+
+
+def daemon_settings(arguments: list[str], default_file: str = CONFIG_FILE) -> dict[str, Any]:
     """Docker's configuration file, with those flags of the daemon put in that matter here."""
-    flags = dict(argument[2:].split("=", 1) for argument in arguments if argument.startswith("--") and "=" in argument)
-    path = flags.get("config-file", default_file)
-    if "--config-file" in arguments[:-1]:
-        path = arguments[arguments.index("--config-file") + 1]
+    flags = daemon_flags.flags_of(arguments)
     try:
-        settings = json.loads(read_text(path) or "{}")
+        settings = load(files.read_text(flags.get("config-file", default_file)) or "{}")
     except ValueError:
         settings = {}
     if not isinstance(settings, dict):
         settings = {}
     if "iptables" in flags:
-        settings["iptables"] = flags["iptables"].lower() not in ("false", "0", "f")
-    return settings
+        settings["iptables"] = daemon_flags.is_on(flags["iptables"])
+    return {**settings, **{name: flags[name] for name in ("bridge",) if name in flags}}
 
 
 def docker_chain(

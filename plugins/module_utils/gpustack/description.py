@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import Key
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu import kinds
 
 
 @dataclass(frozen=True)
@@ -201,12 +202,11 @@ class Images:
 @dataclass(frozen=True)
 class Runners:
     """The images with engines, by their tags, such as cann8.5-910b-vllm0.18.0. newest: by what GPUStack's versions begin with, the newest
-    of each engine for each CANN and each kind of chips, newest CANN first; chips: patterns of NPUs' names with the kind that tags have for
-    them; usual: the engine that is spoken of; drivers: the oldest driver of each CANN, oldest CANN first. toolkit: the directory in
-    which a worker's container may find which CANN its host has; stated: the file below it."""
+    of each engine for each CANN and each kind of chips (module_utils/npu/kinds.py), newest CANN first; usual: the engine that is spoken
+    of; drivers: the oldest driver of each CANN, oldest CANN first. toolkit: the directory in which a worker's container may find which
+    CANN its host has; stated: the file below it."""
 
     newest: Mapping[tuple[int, ...], tuple[str, ...]]
-    chips: tuple[tuple[str, str], ...]
     usual: str
     drivers: tuple[tuple[str, str], ...]
     toolkit: str
@@ -241,9 +241,9 @@ class Generation:
     """One generation of GPUStack.
 
     name: as a person says it. series: what its versions begin with; candidates: whether candidates of releases are among them. release: the
-    one to run unless another is asked for. variants: chips by the end of the tag of the image that has engines for them, the usual one
-    first. minimum_docker: of Docker Engine, for its image; minimum_driver: of the Ascend driver, for the oldest CANN that it runs.
-    version_script: a shell's words that print its version. log_signs: what comes first is the cause of the rest.
+    one to run unless another is asked for. variants: kinds of chips (module_utils/npu/kinds.py) by the end of the tag of the image that has
+    engines for them, the usual one first. minimum_docker: of Docker Engine, for its image; minimum_driver: of the Ascend driver, for the
+    oldest CANN that it runs. version_script: a shell's words that print its version. log_signs: what comes first is the cause of the rest.
     """
 
     name: str
@@ -271,5 +271,5 @@ class Generation:
 
     def image_end(self, chip: str) -> str:
         """The end of the tag of the image for a chip; the usual one where there is none for it."""
-        ends = [end for end, family in self.variants.items() if str(chip).startswith(family)]
-        return max(ends, key=len) if ends else next(iter(self.variants), "")
+        ends = [end for end, kind in self.variants.items() if kind == kinds.of_chip(chip).name]
+        return next(iter([*ends, *self.variants]), "")

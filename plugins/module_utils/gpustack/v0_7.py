@@ -151,7 +151,7 @@ GENERATION = Generation(
     candidates=True,
     release="0.7.1",
     repository="gpustack/gpustack",
-    variants={"-npu": "910B", "-npu-310p": "310P"},
+    variants={"-npu": "910b", "-npu-310p": "310p"},
     # Older ones keep the threads of the image's C library from starting.
     minimum_docker=(20, 10, 10),
     # The images hold CANN 8.2.RC1 and MindIE 2.1.RC1, whose release note lists HDK 25.2.0, 25.0.RC1, 24.1.0, 24.1.RC3 and 24.1.RC2.

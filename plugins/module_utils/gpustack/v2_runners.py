@@ -48,7 +48,6 @@ def _tags(table: str) -> tuple[str, ...]:
 
 RUNNERS = Runners(
     newest={(2, 2): _tags(_OF_2_2_3), (2, 3): _tags(_OF_2_3)},
-    chips=((r"910B", "910b"), (r"310P", "310p"), (r"910_9|910$", "a3"), (r"950", "950")),
     usual="vllm",
     # Oldest first. CANN 9.2.0's release notes (CANN and Ascend HDK Version Compatibility) list HDK 25.3 for 9.2, 25.2 for 9.1 and 25.0 for
     # 9.0 and 8.5, and nothing older; MindIE 2.1.RC1's list HDK 24.1.RC2 to 25.2.0 for CANN 8.2. Of 8.3, between the two, none was found.

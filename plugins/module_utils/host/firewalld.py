@@ -1,14 +1,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""firewalld's services and zones: what firewall-cmd prints, the collection's own part of it, and what that is to be. Pure functions."""
+"""firewalld's services and zones: what firewall-cmd prints, the collection's own part of it, and what that is to be."""
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Collection, Iterable
-from typing import NamedTuple, Union
+from typing import Any, NamedTuple, Union
 
+from ansible_collections.ascend.gpustack.plugins.module_utils.files import read_text
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner
 
 # firewalld keeps a service's description when someone changes it with firewall-cmd.
@@ -28,6 +30,10 @@ _LISTS = {
 _SWITCHES = ("icmp-block-inversion", "forward", "masquerade")
 _RULE = 'rule family="ipv{version}" source address="{source}" service name="{service}" accept'
 _OWN_RULE = re.compile(r'rule family="ipv[46]" source address="[^"]+" service name="([^"]+)" accept')
+# Where Docker, since 20.10, puts its bridges at each start (moby, libnetwork/iptables/firewalld.go)
+DOCKER_ZONE = "docker"
+_BRIDGE = re.compile(r"docker_gwbridge|br-[0-9a-f]{12}")
+DIRECTORY = "/etc/firewalld/zones"
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 Zones = dict[str, dict[str, list[str]]]
 
@@ -44,6 +50,27 @@ def firewalld(run: Runner, timeout: float) -> dict[str, bool | None]:
         "running": values.get("ActiveState") in ("active", "activating", "reloading"),
         "enabled": values.get("UnitFileState", "").startswith("enabled"),
     }
+
+
+def strayed_bridges(run: Runner, bridge: str, timeout: float, directory: str = DIRECTORY) -> list[dict[str, Any]]:
+    """Docker's bridges that a firewalld that runs has in another zone than Docker's own: interface, zone, whether it is the default one,
+    whose name is bridge, and in_force, which is false of what firewalld's files alone say."""
+    zones = parse_zones(run(["firewall-cmd", "--get-active-zones"], timeout).stdout)
+    in_force = {(name, zone) for zone, parts in zones.items() for name in parts.get("interfaces", [])}
+    found = sorted(in_force | _permanent_interfaces(directory))
+    return [
+        {"interface": name, "zone": zone, "default": name == bridge, "in_force": (name, zone) in in_force}
+        for name, zone in found
+        if zone != DOCKER_ZONE and (name == bridge or _BRIDGE.fullmatch(name))
+    ]
+
+
+def _permanent_interfaces(directory: str) -> set[tuple[str, str]]:
+    """Each interface with its zone, as firewalld's files of zones have it (firewalld.zone(5))."""
+    names = [name for name in (os.listdir(directory) if os.path.isdir(directory) else []) if name.endswith(".xml")]
+    texts = {name[: -len(".xml")]: read_text(os.path.join(directory, name)) for name in names}
+    tag = re.compile(r"""<interface\s+name=["']([^"']+)["']""")
+    return {(interface, zone) for zone, text in texts.items() for interface in tag.findall(text)}
 
 
 class Entry(NamedTuple):

@@ -7,21 +7,23 @@ Every function takes the root of the file system, so that a test can give a fold
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Callable
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.files import read_small
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.chip import Chip, Finding, InfoTable
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu.kinds import OTHER, ROOT_INFO, Kind, of_root_info
 
 DEFAULT_PATH = "/usr/local/Ascend"
 INSTALL_INFO = "/etc/ascend_install.info"
 DCMI = "/usr/local/dcmi"
 HCCN_CONF = "/etc/hccn.conf"
-MANAGERS = ("davinci_manager", "devmm_svm", "hisi_hdc")
 # Off PATH for a non-login shell, for sudo and for Ansible.
 NPU_SMI_FOLDERS = ("/usr/local/bin", "/usr/local/sbin", "/usr/local/Ascend/driver/tools")
 NODE = re.compile(r"davinci([0-9]{1,4})")
@@ -29,12 +31,15 @@ NODE = re.compile(r"davinci([0-9]{1,4})")
 
 @dataclass
 class DeviceNodes:
-    """numbers are the N of /dev/davinciN in ascending order, managers the paths found, wrong those that are there
-    but are no device."""
+    """numbers are the N of /dev/davinciN in ascending order; managers the paths found that go with them, those of a fabric among them;
+    wrong those that are there but are no device; missing those without which no container can use an NPU; apart those without which the
+    NPUs can't talk to each other."""
 
     numbers: list[int] = field(default_factory=list)
     managers: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    apart: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -105,14 +110,14 @@ def read_driver_files(root: str = "/") -> DriverFiles:
     return files
 
 
-def container_mounts(files: DriverFiles, npu_smi: str | None, root: str = "/") -> list[str]:
+def container_mounts(files: DriverFiles, npu_smi: str | None, root: str = "/", further: Iterable[str] = ()) -> list[str]:
     """The paths, of those that are there, that a container needs at the same place to use the NPUs.
 
     Docker would make a folder of one that isn't.
     """
     folders = [DCMI, f"{files.install_path}/driver", f"{files.install_path}/firmware"]
     tool = ["/" + os.path.relpath(npu_smi, root)] if npu_smi else []
-    plain = [*tool, INSTALL_INFO, HCCN_CONF]
+    plain = [*tool, INSTALL_INFO, HCCN_CONF, *further]
     present = [path for path in folders if os.path.isdir(under(root, path))]
     return present + [path for path in plain if os.path.isfile(under(root, path))]
 
@@ -136,7 +141,30 @@ def is_character_device(path: str) -> bool:
         return False
 
 
-def list_device_nodes(root: str = "/", is_device: Callable[[str], bool] = is_character_device) -> DeviceNodes:
+def root_info_problem(kind: Kind, root: str = "/") -> Finding | None:
+    """Why the host's file for HCCL is not to be given to a container; None where there is none, or where it is fine."""
+    path = under(root, ROOT_INFO)
+    if not kind.root_info or not os.path.exists(path):
+        return None
+    try:
+        content = json.loads(read_small(path) or "")
+        version = str(content["version"])
+    except (ValueError, LookupError, TypeError):
+        text = f"{ROOT_INFO} {'is a folder' if os.path.isdir(path) else 'names no version'}; expected version {kind.root_info}"
+    else:
+        if version == kind.root_info:
+            return None
+        text = f"{ROOT_INFO} has version {version}, which is that of {of_root_info(version)}; expected {kind.root_info} for {kind.title}"
+    text += (
+        ". HCCL refuses it (EI0014) where a container has it, so that no model starts on several NPUs; the containers made here do not "
+        f"get it. Move it away (mv {ROOT_INFO} /root)."
+    )
+    return Finding("driver_file", text)
+
+
+def list_device_nodes(
+    root: str = "/", is_device: Callable[[str], bool] = is_character_device, kind: Kind = OTHER, machine: str = ""
+) -> DeviceNodes:
     nodes = DeviceNodes()
     folder = under(root, "/dev")
     try:
@@ -145,16 +173,25 @@ def list_device_nodes(root: str = "/", is_device: Callable[[str], bool] = is_cha
         return nodes
     for name in sorted(names):
         match = NODE.fullmatch(name)
-        if not match and name not in MANAGERS:
+        if not match and name not in (*kind.managers, *kind.fabric):
             continue
-        if not is_device(os.path.join(folder, name)):
+        if not (is_device(os.path.join(folder, name)) or (name in kind.fabric and _holds_devices(os.path.join(folder, name), is_device))):
             nodes.wrong.append(f"/dev/{name}")
         elif match:
             nodes.numbers.append(int(match.group(1)))
         else:
             nodes.managers.append(f"/dev/{name}")
     nodes.numbers.sort()
+    known = nodes.managers + nodes.wrong
+    nodes.missing = [path for path in (f"/dev/{name}" for name in kind.managers) if path not in known]
+    fabric = kind.fabric if machine == kind.machine else ()
+    nodes.apart = [path for path in (f"/dev/{name}" for name in fabric) if path not in known]
     return nodes
+
+
+def _holds_devices(folder: str, is_device: Callable[[str], bool]) -> bool:
+    """A fabric's nodes may be below a directory, which Docker takes for all of them."""
+    return any(is_device(os.path.join(top, name)) for top, _folders, names in os.walk(folder) for name in names)
 
 
 def assign_devices(table: InfoTable, numbers: list[int]) -> list[Finding]:
@@ -232,11 +269,16 @@ def node_findings(nodes: DeviceNodes) -> list[Finding]:
             "file). Remove it and reboot the host."
         )
         findings.append(Finding("device_node", text))
-    missing = [f"/dev/{name}" for name in MANAGERS if f"/dev/{name}" not in nodes.managers + nodes.wrong]
-    if missing:
+    if nodes.missing:
         text = (
-            f"{', '.join(missing)} missing: containers can't use an NPU without. The driver makes them at start: look "
+            f"{', '.join(nodes.missing)} missing: containers can't use an NPU without. The driver makes them at start: look "
             "at dmesg, and reboot the host if it stays."
+        )
+        findings.append(Finding("device_node", text))
+    if nodes.apart:
+        text = (
+            f"{', '.join(nodes.apart)} missing: the NPUs can't talk to each other in a container without, nor a model use several. "
+            "The kernel's UB drivers make them: look at dmesg and 'lsmod | grep -e ummu -e uburma'."
         )
         findings.append(Finding("device_node", text))
     return findings

@@ -16,13 +16,18 @@ def is_described(chip: Mapping[str, Any]) -> bool:
     return chip["name"] is not None and chip["memory_total_mb"] is not None
 
 
+def name(chip: Mapping[str, Any]) -> str:
+    """As Chip.label."""
+    return f"NPU {chip['npu_id']} chip {chip['chip_id']}" if chip.get("chip_id") else f"NPU {chip['npu_id']}"
+
+
 def ill(chip: Mapping[str, Any], accept: Collection[str] = ("OK",)) -> list[str]:
     """What npu-smi's table says against a chip, whose health is to be one of accept."""
-    label = f"NPU {chip['npu_id']}"
+    label = name(chip)
     reasons = [] if chip["health"] in accept else [f"{label} health is {chip['health']} (npu-smi info -t health -i {chip['npu_id']})"]
     return reasons + ([] if is_described(chip) else [f"{label} is not described whole by npu-smi"])
 
 
 def unfit(chip: Mapping[str, Any], accept: Collection[str] = ("OK",)) -> list[str]:
     """Why a chip can't be given to a container; none when it can."""
-    return ill(chip, accept) + ([] if chip["device"] else [f"NPU {chip['npu_id']} has no device node"])
+    return ill(chip, accept) + ([] if chip["device"] else [f"{name(chip)} has no device node"])

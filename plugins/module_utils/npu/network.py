@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 LINK = re.compile(r"link status:\s*(\w{1,20})", re.IGNORECASE)
 ADDRESS = re.compile(r"ipaddr:\s*([0-9a-fA-F.:]{2,45})")
@@ -28,6 +30,7 @@ class NpuInterface:
 
     npu_id: int
     number: int
+    chip_id: int | None = None
     link: str | None = None
     address: str | None = None
     netmask: str | None = None
@@ -57,3 +60,14 @@ def read_configuration(interface: NpuInterface, configuration: dict[str, str]) -
     """Take this NPU's lines of /etc/hccn.conf (`address_0=…`)."""
     for name in ("address", "netmask", "gateway"):
         setattr(interface, f"configured_{name}", configuration.get(f"{name}_{interface.number}") or None)
+
+
+def names(ports: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each port of a host is called in messages: with its chip and the number that hccn_tool takes, where the NPU tells neither."""
+    several = {port["npu_id"] for port in ports if sum(each["npu_id"] == port["npu_id"] for each in ports) > 1}
+    return [
+        f"NPU {port['npu_id']} chip {port.get('chip_id') or 0} (-i {port['number']})"
+        if port["npu_id"] in several
+        else f"NPU {port['npu_id']}" + ("" if port["number"] == port["npu_id"] else f" (-i {port['number']})")
+        for port in ports
+    ]

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import os
+import platform
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Callable
 
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu import kinds
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.chip import Chip, Finding, InfoTable
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.driver import (
     HCCN_CONF,
@@ -23,6 +25,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.npu.driver import 
     node_findings,
     read_driver_files,
     read_properties,
+    root_info_problem,
 )
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.errors import DriverError, find_driver_error
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.fitness import unfit
@@ -62,6 +65,7 @@ class Host:
     search_path: str | None = None
     clock: Callable[[], float] = time.monotonic
     is_device: Callable[[str], bool] = is_character_device
+    machine: str = platform.machine()
 
 
 @dataclass
@@ -132,8 +136,12 @@ def collect(request: Request, runner: Runner, host: Host) -> Report:
         result = runner([report.npu_smi_path, "info"], max(left(), 0.1))
         report.answer = read_info(result, request.timeout)
     report.files = read_driver_files(host.root)
-    report.mounts = container_mounts(report.files, report.npu_smi_path, host.root)
-    report.nodes = list_device_nodes(host.root, host.is_device)
+    kind = kinds.of_host((chip.name for chip in report.answer.table.chips), os.path.join(host.root, "dev"))
+    stale = root_info_problem(kind, host.root)
+    report.files.findings += [stale] if stale else []
+    further = [kinds.ROOT_INFO] if kind.given and not stale else []
+    report.mounts = container_mounts(report.files, report.npu_smi_path, host.root, further)
+    report.nodes = list_device_nodes(host.root, host.is_device, kind, host.machine)
     node_matches = assign_devices(report.answer.table, report.nodes.numbers)
     report.findings = report.answer.findings + health_findings(report.answer.table.chips)
     if request.driver_files:
@@ -336,7 +344,7 @@ class Gatherer:
         for chip in self.chips:
             if chip.device is None:
                 continue
-            interface = NpuInterface(chip.npu_id, int(chip.device[len("/dev/davinci") :]))
+            interface = NpuInterface(chip.npu_id, int(chip.device[len("/dev/davinci") :]), chip.chip_id)
             read_configuration(interface, configuration)
             for query in QUERIES:
                 text = self.call([tool, "-i", str(interface.number), query, "-g"])

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu import network
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import cluster
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import ports as port_table
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import addresses, setting
@@ -209,9 +210,9 @@ def _shared_ports(ports: dict[str, list[dict]]) -> list[tuple[str, Finding]]:
     """Workers whose NPUs' network ports have addresses that other ports have, too; ports by host."""
     holders: dict[str, list[str]] = defaultdict(list)
     for host, known in ports.items():
-        for port in known:
+        for name, port in zip(network.names(known), known):
             if port["address"]:
-                holders[port["address"]].append(f"{host} NPU {port['npu_id']}")
+                holders[port["address"]].append(f"{host} {name}")
     shared = {address: names for address, names in holders.items() if len(names) > 1}
     found = []
     for host in ports:

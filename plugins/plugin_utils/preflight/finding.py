@@ -23,7 +23,9 @@ class Finding:
 
     @property
     def lines(self) -> list[str]:
-        return f"{self.message}{'' if self.message.endswith('?') else '.'} {self.remedy}".rstrip().splitlines()
+        # What was told whole by a role of its own may end with the command.
+        ended = self.message.endswith("?") or "\n" in self.message
+        return f"{self.message}{'' if ended else '.'} {self.remedy}".rstrip().splitlines()
 
     @property
     def sentence(self) -> str:

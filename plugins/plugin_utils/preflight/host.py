@@ -8,7 +8,7 @@ import re
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.data import IDENTITY
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import addresses, engines, version
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import addresses, bridges, engines, version
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import npu as npu_checks
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.connections import unexamined
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding, as_facts, judged
@@ -25,7 +25,8 @@ def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
     found = _unexamined(host, expect["skip"])
     if not found:
         found = npu_checks.CHECKS.run(npu, expect) + engines.CHECKS.run(npu, expect) if expect["worker"] else []
-        found = [item for item in found + CHECKS.run(host, expect) + addresses.CHECKS.run(host, expect) if item.check not in expect["skip"]]
+        found += CHECKS.run(host, expect) + addresses.CHECKS.run(host, expect) + bridges.CHECKS.run(host, expect)
+        found = [item for item in found if item.check not in expect["skip"]]
     return as_facts(found)
 
 
@@ -107,7 +108,8 @@ def _python(host: dict, expect: dict) -> list[Finding]:
 
 @CHECKS.add(
     firewall=(
-        "ports that a firewall closes, those that stay open where `gpustack_firewall` is `disable`, and Docker's chains where it is `leave`"
+        "ports that a firewall closes, those that stay open where `gpustack_firewall` is `disable`, Docker's chains where it is `leave`, "
+        "and firewalld's zones that Docker's bridges are in"
     )
 )
 def _chain(host: dict, expect: dict) -> list[Finding]:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.ascend.gpustack.plugins.module_utils.npu.driver import MANAGERS
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu import fitness, kinds, network
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu.fitness import is_described, unfit
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import drivers
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding, failure, judged
@@ -70,7 +70,7 @@ def _of_table(npu: dict, expect: dict) -> list[Finding]:
         + judged("npu_chip", _chip_names(npu, expect["chip_name"]))
         + judged("npu_memory", _memory(npu, expect["memory_mb"]))
         # Without the driver's own nodes and files no container can use an NPU; the rest may concern those that are not needed.
-        + judged("npu_devices", _told_there(npu, "device_node"), "warn" if len(npu["manager_devices"]) == len(MANAGERS) else "fail")
+        + judged("npu_devices", _told_there(npu, "device_node"), "fail" if _lacks_nodes(npu) else "warn")
         + judged("driver_files", _told_there(npu, "driver_file"), "fail" if npu["missing_files"] else "warn")
         + judged("driver_version", _driver(npu, expect))
         + judged("driver_version", _told_there(npu, "driver_version"), "warn")
@@ -83,7 +83,8 @@ def _npu_count(npu: dict, expected: int, accept: list[str]) -> list[Finding]:
     reasons = _unwell(chips, accept)
     count = len(chips) - len(reasons)
     if len(chips) < expected:
-        reasons.append(f"npu-smi lists {len(chips)} NPUs ({', '.join(str(chip['npu_id']) for chip in chips)})")
+        listed = ", ".join(fitness.name(chip).removeprefix("NPU ") for chip in chips)
+        reasons.append(f"npu-smi lists {len(chips)} NPUs ({listed})")
     if count >= expected:
         unused = [Finding("npu_health", "warn", f"{reason}; this NPU is not used", "Repair it.") for reason in reasons]
         return unused or [Finding("npu_count", "pass")]
@@ -107,7 +108,7 @@ def _memory(npu: dict, wanted: int) -> list[tuple[str, str]]:
     other = [chip for chip in npu["chips"] if is_described(chip) and chip["memory_total_mb"] != wanted]
     if not wanted or not other:
         return []
-    sizes = ", ".join(f"NPU {chip['npu_id']} has {chip['memory_total_mb']} MB" for chip in other)
+    sizes = ", ".join(f"{fitness.name(chip)} has {chip['memory_total_mb']} MB" for chip in other)
     return [(f"{sizes} of memory; expected {wanted} MB", "Correct ascend_driver_check_memory_mb, or the inventory.")]
 
 
@@ -120,18 +121,21 @@ def _network(npu: dict, expect: dict) -> list[Finding]:
     """The ports of the NPUs, through which workers that serve one model together talk (hccn_tool, /etc/hccn.conf)."""
     if not expect["multi_node"] or not npu.get("chips"):
         return []
-    ports = npu.get("network") or []
+    ports, kind = npu.get("network") or [], kinds.of_chip(npu["chips"][0]["name"])
+    # Where more than these ports joins the NPUs, models on several hosts may do without them.
+    result, also = ("warn", f"; {kind.joined} joins the NPUs of {kind.title}, too") if kind.joined else ("fail", "")
     if not any(port["link"] for port in ports):
-        text = "hccn_tool tells nothing of the NPUs' network ports; expected one with a link for each NPU"
-        return [Finding("hccn_link", "fail", text, "Run there:\n  /usr/local/Ascend/driver/tools/hccn_tool -i 0 -link -g")]
-    down = [f"NPU {port['npu_id']} {port['link'] or 'unknown'}" for port in ports if port["link"] != "UP"]
-    link = [(f"links of NPUs are not up: {', '.join(down)}", "Check cables, modules and switch ports.")] if down else []
-    # Ports in one network need no gateway, and a configuration without one is no fault.
-    without = [f"NPU {port['npu_id']}" for port in ports if not port["gateway"]]
+        text = f"hccn_tool tells nothing of the NPUs' network ports; expected one with a link for each NPU{also}"
+        return [Finding("hccn_link", result, text, "Run there:\n  /usr/local/Ascend/driver/tools/hccn_tool -i 0 -link -g")]
+    named = list(zip(network.names(ports), ports))
+    down = [f"{name} {port['link'] or 'unknown'}" for name, port in named if port["link"] != "UP"]
+    link = [(f"links of NPUs are not up: {', '.join(down)}{also}", "Check cables, modules and switch ports.")] if down else []
+    # Ports in one network need no gateway, and a configuration without one is no fault; one without an address is not used.
+    without = [name for name, port in named if not port["gateway"] and port["address"]]
     text = f"no gateway: {', '.join(without)}; expected one where hosts are in several networks"
     lacking = [(text, "Set it: hccn_tool -i N -gateway -s …")]
     return (
-        judged("hccn_link", link)
+        judged("hccn_link", link, result)
         + judged("hccn_address", _as_configured(ports, "address", "-ip"))
         + judged("hccn_gateway", _as_configured(ports, "gateway", "-gateway"))
         + (judged("hccn_gateway", lacking, "warn") if without else [])
@@ -141,11 +145,19 @@ def _network(npu: dict, expect: dict) -> list[Finding]:
 def _as_configured(ports: list[dict], what: str, query: str) -> list[tuple[str, str]]:
     """Ports whose address or gateway is not the one in /etc/hccn.conf, which is what they have after a reboot."""
     wanted = f"configured_{what}"
-    wrong = [port for port in ports if port[what] != port[wanted] and (port[wanted] or what == "address")]
-    if not wrong:
+    told = [
+        f"{name} has {port[what] or 'none'} and /etc/hccn.conf {port[wanted] or 'none'}"
+        for name, port in zip(network.names(ports), ports)
+        if port[what] != port[wanted] and (port[wanted] or what == "address")
+    ]
+    if not told:
         return []
-    told = [f"NPU {port['npu_id']} has {port[what] or 'none'} and /etc/hccn.conf {port[wanted] or 'none'}" for port in wrong]
     return [(f"the {what} of an NPU's port is not the configured one: {'; '.join(told)}", f"Set it with: hccn_tool -i N {query} -s …")]
+
+
+def _lacks_nodes(npu: dict) -> bool:
+    kind = kinds.of_chip(npu["chips"][0]["name"])
+    return not {f"/dev/{name}" for name in kind.managers} <= set(npu["manager_devices"])
 
 
 def _told_there(npu: dict, kind: str) -> list[tuple[str, str]]:

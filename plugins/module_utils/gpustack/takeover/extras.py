@@ -17,6 +17,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import co
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.container import Setting
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.takeover.old import Desired, Old
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import version_key
+from ansible_collections.ascend.gpustack.plugins.module_utils.npu import kinds
 
 # Carried over without a variable, or judged by a rule of their own.
 _CARRIED = frozenset(
@@ -29,8 +30,9 @@ _DRIVER_MOUNTS = (
     "/usr/local/Ascend/firmware",
     "/etc/ascend_install.info",
     "/etc/hccn.conf",
+    *kinds.FILES,
 )
-_DRIVER_DEVICE = re.compile(r"/dev/(davinci\d+|davinci_manager|devmm_svm|hisi_hdc)\Z")
+_DRIVER_DEVICE = re.compile(rf"(/dev/davinci\d+|{'|'.join(kinds.NODES)})(/.*)?\Z")
 
 
 @dataclass(frozen=True)
