@@ -111,7 +111,7 @@ try:
     live.backup(kept)
     found = kept.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if found != "ok":
-        sys.exit(f"database.db is damaged: {found}")
+        sys.exit(f"database.db is damaged: {found.splitlines()[-1]}")
     kept.execute("PRAGMA journal_mode=delete")
     kept.close()
     with open(copy, "rb") as stream:
