@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import v0_7
@@ -102,8 +104,11 @@ class Server:
     def containers(self, known: dict[str, Any]) -> None:
         (self.root / "containers.json").write_text(json.dumps(known))
 
-    def database(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.data / "database.db")
+    @contextlib.contextmanager
+    def database(self) -> Iterator[sqlite3.Connection]:
+        """What is done with it is committed; it is closed at the end, as by a GPUStack that stops."""
+        with contextlib.closing(sqlite3.connect(self.data / "database.db")) as live, live:
+            yield live
 
     def models(self) -> list[str]:
         with self.database() as live:

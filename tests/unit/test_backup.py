@@ -37,11 +37,11 @@ def names_in(path: str) -> list[str]:
 
 
 def test_backup_holds_what_was_written_until_now_and_nothing_stops(server, tmp_path):
-    writer = server.database()
-    writer.execute("INSERT INTO models (name) VALUES ('tiny')")
-    writer.commit()
-    writer.execute("INSERT INTO models (name) VALUES ('half')")
-    made = server.backup()
+    with server.database() as writer:
+        writer.execute("INSERT INTO models (name) VALUES ('tiny')")
+        writer.commit()
+        writer.execute("INSERT INTO models (name) VALUES ('half')")
+        made = server.backup()
     tree = unpacked(made["path"], tmp_path / "tree")
     copy = sqlite3.connect(tree / "database")
     assert [name for (name,) in copy.execute("SELECT name FROM models ORDER BY id")] == ["qwen", "tiny"]
