@@ -8,7 +8,7 @@ import re
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.data import IDENTITY
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import engines, version
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import engines, restored, version
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import npu as npu_checks
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.connections import unexamined
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding, as_facts, judged
@@ -25,14 +25,15 @@ def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
     found = _unexamined(host, expect["skip"])
     if not found:
         found = npu_checks.CHECKS.run(npu, expect) + engines.CHECKS.run(npu, expect) if expect["worker"] else []
-        found = [item for item in found + CHECKS.run(host, expect) if item.check not in expect["skip"]]
+        found += CHECKS.run(host, expect) + restored.CHECKS.run(host, expect)
+        found = [item for item in found if item.check not in expect["skip"]]
     return as_facts(found)
 
 
 def node_refusals(host: dict, expect: dict, name: str) -> list[str]:
     """Sentences, one for each reason why this host cannot run the container; none when it can. The same checks as preflight's, of what
     came to the host since, or in a playbook that runs alone. expect: `container`, `models_dir`, `gpustack_version`, `worker`, `server`,
-    `skip`."""
+    `skip`, and `restoring` where a restore is what asks."""
     whole = {
         "cluster": "gpustack",
         "node": True,
@@ -44,7 +45,9 @@ def node_refusals(host: dict, expect: dict, name: str) -> list[str]:
     }
     found = _unexamined(host, expect["skip"])
     if not found:
-        found = [item for check in (_docker, _version, _store, _data, _npu_holders, _models) for item in check(host, whole)]
+        found = [
+            item for check in (_docker, _version, _store, _data, restored.findings, _npu_holders, _models) for item in check(host, whole)
+        ]
     return [f"{name}: {item.sentence}" for item in found if item.result == "fail" and item.check not in expect["skip"]]
 
 
