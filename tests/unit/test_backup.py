@@ -163,22 +163,22 @@ def test_scheduled_ones_never_push_out_the_one_before_an_upgrade(server):
 def test_copy_is_encrypted_and_comes_back_with_its_passphrase_alone(server, tmp_path):
     made = server.backup(copy_directory=str(tmp_path / "copies"), passphrase="vAulted-4711 x")
     name = os.path.basename(made["path"]) + ".gpg"
-    assert made["copy"] == str(tmp_path / "copies" / name) and server.names("copies") == [name]
-    assert oct(os.stat(made["copy"]).st_mode & 0o777) == "0o600"
-    content = pathlib.Path(made["copy"]).read_bytes()
+    assert made["copied"] == str(tmp_path / "copies" / name) and server.names("copies") == [name]
+    assert oct(os.stat(made["copied"]).st_mode & 0o777) == "0o600"
+    content = pathlib.Path(made["copied"]).read_bytes()
     assert not content.startswith(b"\x1f\x8b") and FILES["token"].encode() not in content
-    with archive.opened(made["copy"], "vAulted-4711 x", str(tmp_path / "work")) as plain:
+    with archive.opened(made["copied"], "vAulted-4711 x", str(tmp_path / "work")) as plain:
         assert archive.check(plain)["host"] == "atlas1"
     assert os.listdir(tmp_path / "work") == []
     for wrong, message in (("other", "can't be decrypted"), ("", "is encrypted, and gpustack_backup_passphrase is not set")):
-        with pytest.raises(archive.Unusable, match=message), archive.opened(made["copy"], wrong, str(tmp_path / "work")):
+        with pytest.raises(archive.Unusable, match=message), archive.opened(made["copied"], wrong, str(tmp_path / "work")):
             pass
 
 
 @needs_gpg
 def test_damaged_copy_is_refused(server, tmp_path):
     made = server.backup(copy_directory=str(tmp_path / "copies"), passphrase="vAulted-4711")
-    path = pathlib.Path(made["copy"])
+    path = pathlib.Path(made["copied"])
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -214,7 +214,7 @@ def test_old_copies_go_and_what_a_killed_run_left(server, tmp_path):
     for name in mine + others:
         (tmp_path / "copies" / name).touch()
     made = server.backup(keep=1, copy_directory=str(tmp_path / "copies"), passphrase="vAulted-4711")
-    assert server.names("copies") == sorted([*others, os.path.basename(made["copy"])])
+    assert server.names("copies") == sorted([*others, os.path.basename(made["copied"])])
 
 
 def test_every_damage_is_seen(server, tmp_path):

@@ -212,8 +212,8 @@ def copy(settings: dict[str, Any], kind: str, encrypted: str, name: str) -> str:
 
 
 def backup(settings: dict[str, Any], kind: str, outgoing: bool) -> dict[str, Any]:
-    """`path`, `bytes`, `copy` and `outgoing` (empty for none) and what was `removed`."""
-    directory, result = settings["directory"], {"copy": "", "outgoing": ""}
+    """`path`, `bytes`, `copied` and `outgoing` (empty for none) and what was `removed`."""
+    directory, result = settings["directory"], {"copied": "", "outgoing": ""}
     with alone(directory) as work:
         path = make(settings, kind, work)
         removed = superfluous(os.listdir(directory), settings["name"], kind, settings["keep"])
@@ -223,7 +223,7 @@ def backup(settings: dict[str, Any], kind: str, outgoing: bool) -> dict[str, Any
             name, encrypted = os.path.basename(path) + ENCRYPTED, os.path.join(work, "encrypted")
             encrypt(path, encrypted, settings["passphrase"], os.path.join(work, "gpg"))
             if settings["copy_directory"]:
-                result["copy"] = copy(settings, kind, encrypted, name)
+                result["copied"] = copy(settings, kind, encrypted, name)
             if outgoing:
                 result["outgoing"] = os.path.join(directory, OUTGOING, name)
                 os.mkdir(os.path.dirname(result["outgoing"]), 0o700)
@@ -249,7 +249,7 @@ def main() -> int:
         why = f"{error.filename or given.settings}: {error.strerror}" if isinstance(error, OSError) else error
         print(f"no backup was made: {why}", file=sys.stderr)
         return 1
-    print(json.dumps(result) if given.json else f"{result['path']} ({result['bytes']} bytes) {result['copy']}".rstrip())
+    print(json.dumps(result) if given.json else f"{result['path']} ({result['bytes']} bytes) {result['copied']}".rstrip())
     return 0
 
 
