@@ -1,9 +1,8 @@
-#!/usr/bin/python3
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Makes a backup of a GPUStack server that runs, on the server itself, for a playbook or a timer: it stands alone.
 
-Usage: gpustack-backup [--settings FILE] [--kind WORD] [--outgoing] [--json]
+Usage: python3 gpustack-backup.py [--settings FILE] [--kind WORD] [--outgoing] [--json]
 --kind: who asked for it, such as scheduled; of each kind as many are kept. --outgoing: leave an encrypted copy for who brings it elsewhere.
 Managed by ascend.gpustack (role gpustack_backup); changes are overwritten.
 
