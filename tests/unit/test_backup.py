@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pathlib
@@ -221,11 +222,18 @@ def test_every_damage_is_seen(server, tmp_path):
     path = server.backup()["path"]
     whole = pathlib.Path(path).read_bytes()
     damaged = tmp_path / "damaged.tar.gz"
-    # After gzip's own header, which has the name of a file and nothing else
-    for place in range(whole.index(b"\0", 10) + 1, len(whole), max(1, len(whole) // 60)):
+    seen = 0
+    for place in range(10, len(whole), max(1, len(whole) // 60)):
         damaged.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
-        with pytest.raises(archive.Unusable, match="is damaged or unfinished"):
+        try:
             archive.check(str(damaged))
+        except archive.Unusable as error:
+            assert "is damaged or unfinished" in str(error)
+            seen += 1
+        else:
+            # A bit that means nothing, in gzip's own header or at the end of a block
+            assert gzip.decompress(damaged.read_bytes()) == gzip.decompress(whole)
+    assert seen > 40
     for length in (0, 1, 100, len(whole) // 2, len(whole) - 9):
         damaged.write_bytes(whole[:length])
         with pytest.raises(archive.Unusable, match="is damaged or unfinished"):
