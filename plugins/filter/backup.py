@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.backup.program import superfluous
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEPLOYED
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.restore import restore_plan
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.backup import backup_refusals, restore_plan
 
 _OF_BACKUP = ("dump", "names", "files")
 
@@ -33,4 +33,4 @@ class FilterModule:
     """Registers the filters."""
 
     def filters(self) -> dict:
-        return {function.__name__: function for function in (backup_settings, superfluous_backups, restore_plan)}
+        return {function.__name__: function for function in (backup_refusals, backup_settings, superfluous_backups, restore_plan)}

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.filter.backup import backup_settings, superfluous_backups
+from ansible_collections.ascend.gpustack.plugins.filter.backup import backup_refusals, backup_settings, superfluous_backups
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.backup import restore_plan
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import node_refusals
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.restored import findings
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.restore import restore_plan
 
 MANIFEST = {
     "created": "20261127T201745Z",
@@ -116,6 +116,18 @@ def test_another_token_is_refused_where_a_cluster_keeps_its_first():
     differs = {"token_differs": True}
     assert "gpustack_token is another than the backup's" in plan(backup=differs)["refusals"][0]
     assert plan(backup=differs, token_kept=False)["refusals"] == []
+
+
+def test_database_of_others_and_copies_that_tell_secrets_are_refused():
+    fine = {"external": False, "copy": True, "passphrase": True, "strangers": []}
+    assert backup_refusals(fine, "atlas1") == []
+    told = backup_refusals({"external": True, "copy": True, "passphrase": False, "strangers": ["atlas9"]}, "atlas1")
+    assert told == [
+        "atlas1: its database is the one of database_url; expected GPUStack's own. Back it up with its own tools, such as pg_dump.",
+        "atlas1: a copy of its backups is to leave the host, and gpustack_backup_passphrase is not set; expected it, since a backup holds "
+        "every secret of the cluster. Set it, and keep it in a vault.",
+        "atlas1: gpustack_backup_copy_hosts names atlas9; expected hosts of the inventory. Correct it.",
+    ]
 
 
 def test_program_is_told_how_each_generation_copies_its_database():

@@ -1,11 +1,27 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a restore does to a host, said beforehand, and why it does not."""
+"""Why a backup is not made; what a restore does to a host, said beforehand, and why it does not."""
 
 from __future__ import annotations
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation
+
+
+def backup_refusals(node: dict, host: str) -> list[str]:
+    """Sentences. node: whether the database is `external`, whether a `copy` is to leave the host, whether there is a `passphrase`, and
+    `strangers`, hosts for copies that the inventory does not know."""
+    found = []
+    if node["external"]:
+        found.append("its database is the one of database_url; expected GPUStack's own. Back it up with its own tools, such as pg_dump.")
+    if node["copy"] and not node["passphrase"]:
+        found.append(
+            "a copy of its backups is to leave the host, and gpustack_backup_passphrase is not set; expected it, since a backup holds "
+            "every secret of the cluster. Set it, and keep it in a vault."
+        )
+    if node["strangers"]:
+        found.append(f"gpustack_backup_copy_hosts names {', '.join(node['strangers'])}; expected hosts of the inventory. Correct it.")
+    return [f"{host}: {text}" for text in found]
 
 
 def restore_plan(backup: dict, node: dict) -> dict:
