@@ -106,6 +106,12 @@ def test_stopped_server_makes_no_backup_and_says_so(server):
     assert server.names() == []
 
 
+def test_old_server_that_is_a_worker_now_makes_no_backup_of_what_it_was(server):
+    (server.root / "etc/config.yaml").write_text('server_url: "http://198.18.0.12:8080"\n')
+    with pytest.raises(program.Failure, match="the container gpustack is a worker; expected the server"):
+        server.backup()
+
+
 def test_version_that_is_not_known_makes_no_backup(server):
     server.containers = {"gpustack": server.container(version="3.0.0")}
     with pytest.raises(program.Failure, match="runs GPUStack 3.0.0; expected one that this program knows"):

@@ -98,7 +98,7 @@ NODE = Node(
 
 # SQLite's own way to copy what is being written to, with the Python that GPUStack runs on; a copy that is damaged is no backup. Where one
 # was cut off, the next one begins by removing what it left.
-_PYTHON = 'python=$(head -n 1 "$(command -v gpustack)" | sed -n "s/^#! *//p"); exec "${python:-python3}" -c '
+_PYTHON = 'python=$(head -n 1 "$(command -v gpustack)" 2>/dev/null | sed -n "s/^#! *//p"); exec "${python:-python3}" -c '
 _DUMP = """\
 import contextlib, os, shutil, sqlite3, sys
 copy = "/tmp/gpustack-backup.db"

@@ -125,6 +125,13 @@ def container_of(name: str) -> dict[str, Any]:
     return found
 
 
+def refuse_worker(settings: dict[str, Any]) -> None:
+    """A server whose place another host took may be a worker now, with what it had as a server still in its data."""
+    with contextlib.suppress(OSError), open(os.path.join(settings["config_directory"], CONFIG[0]), encoding="utf-8", errors="replace") as stream:
+        if any(re.match(r"server[_-]url[ \t]*:", line) for line in stream):
+            raise Failure(f"the container {settings['container']} is a worker; expected the server")
+
+
 def generation_of(container: dict[str, Any], generations: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
     """The version of a container, and what there is to know of its generation."""
     version = (container["Config"].get("Labels") or {}).get(LABEL_VERSION) or ""
@@ -180,6 +187,7 @@ def machine() -> str:
 def make(settings: dict[str, Any], kind: str, work: str) -> str:
     """The path of a new backup."""
     container = container_of(settings["container"])
+    refuse_worker(settings)
     version, generation = generation_of(container, settings["generations"])
     tree, archive = os.path.join(work, "tree"), os.path.join(work, "archive")
     os.mkdir(tree)
