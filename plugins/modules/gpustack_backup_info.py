@@ -54,15 +54,11 @@ path:
   sample: /var/lib/gpustack-backup/gpustack-atlas1-20261127T201745Z-2.3.0.tar.gz
 manifest:
   description:
-    - What it says of itself; C(created), C(host), C(machine), C(version), C(container), C(image), C(image_id), C(kind), C(address),
+    - What it says of itself; C(created), C(host), C(version), C(container), C(image), C(image_id), C(kind), C(address),
       C(port), C(server_url), and C(hosts) with their addresses.
     - As C(names) those of its C(models) and C(workers), V(null) where they are not known.
   returned: success
   type: dict
-same_machine:
-  description: Whether it was made on this installation of the system.
-  returned: success
-  type: bool
 token_differs:
   description: Whether O(token) is another than the backup's.
   returned: success
@@ -76,7 +72,7 @@ remedy:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.backup import archive, program
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.backup import archive
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import assumed
 
 
@@ -87,7 +83,6 @@ def read(parameters: dict[str, Any]) -> dict[str, Any]:
         kept = archive.text(plain, f"data/{assumed(manifest['version']).data.token}").strip()
     return {
         "manifest": manifest,
-        "same_machine": bool(manifest["machine"]) and manifest["machine"] == program.machine(),
         "token_differs": bool(parameters["token"]) and bool(kept) and parameters["token"] != kept,
     }
 

@@ -27,7 +27,8 @@ def backup_refusals(node: dict, host: str) -> list[str]:
 def restore_plan(backup: dict, node: dict) -> dict:
     """`version` to run, whether the backup is `same_host`'s, `lines` that say what is restored and what goes, and `refusals`."""
     manifest = backup["manifest"]
-    same = manifest["host"] == node["host"] or backup["same_machine"]
+    # By its name: what identifies a system, hosts that were cloned share.
+    same = manifest["host"] == node["host"]
     version = node["version"] or manifest["version"]
     return {
         "version": version,

@@ -14,50 +14,28 @@ from typing import Any
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import v0_7
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.backup import program
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEPLOYED
+from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Result
 
 FILES = {"token": "0123456789abcdef", "jwt_secret_key": "key", "worker_name": "atlas1", "worker_uuid": "uuid-1"}
+PLACES = (("/tmp/", "tmp/"), ("/var/lib/gpustack", "data"))
 _DOCKER = """\
 #!{python}
-import json, pathlib, subprocess, sys
+import json, pathlib, subprocess, sys, time
 root, words = pathlib.Path({root!r}), sys.argv[1:]
-file = root / "containers.json"
-known = json.loads(file.read_text())
-def fail(text):
-    sys.exit(text)
-def shell(script, backup=""):
-    places = (("/tmp/", str(root / "tmp") + "/"), ("/var/lib/gpustack", str(root / "data")), ("/backup/", backup + "/"))
-    for inside, here in places:
-        script = script.replace(inside, here)
-    done = subprocess.run(["bash", "-c", script], env={{"PATH": str(root / "bin") + ":/usr/bin:/bin"}})
-    sys.exit(done.returncode)
-def need(name):
-    return known[name] if name in known else fail(f"Error response from daemon: No such container: {{name}}")
+known = json.loads((root / "containers.json").read_text())
+name = words[2] if words[0] == "container" else words[1]
 (root / "calls").open("a").write(" ".join(words[:2]) + chr(10))
 if (root / "hangs").exists():
-    import time
     time.sleep(60)
-if words[:2] == ["container", "inspect"]:
-    print(json.dumps([need(words[2])]))
-elif words[:2] == ["volume", "inspect"]:
-    print(json.dumps([{{"Mountpoint": str(root / "data")}}]))
+if name not in known:
+    sys.exit("Error response from daemon: No such container: " + name)
+if words[0] == "container":
+    print(json.dumps([known[name]]))
 elif words[0] == "exec":
-    if not need(words[1])["State"]["Running"]:
-        fail("Error response from daemon: container is not running")
-    shell(words[4])
-elif words[0] == "run":
-    backup = next(word.split(":")[0] for word in words if word.endswith(":/backup:ro"))
-    if (root / "no-load").exists():
-        fail("pg_restore: error: could not execute query")
-    shell(words[-1], backup)
-elif words[0] == "rename":
-    if words[2] in known:
-        fail("Conflict")
-    known[words[2]] = known.pop(words[1])
-elif words[0] == "rm":
-    known.pop(words[-1], None)
-elif words[0] in ("stop", "start"):
-    need(words[-1])["State"].update(Running=words[0] == "start", Status="running" if words[0] == "start" else "exited")
-file.write_text(json.dumps(known))
+    script = words[4]
+    for inside, here in {places!r}:
+        script = script.replace(inside, str(root) + "/" + here)
+    sys.exit(subprocess.run(["bash", "-c", script], env={{"PATH": str(root / "bin") + ":/usr/bin:/bin"}}).returncode)
 """
 
 
@@ -68,7 +46,10 @@ class Server:
         self.root = root
         for name in ("bin", "data", "etc", "tmp"):
             (root / name).mkdir()
-        for name, text in (("docker", _DOCKER.format(python=sys.executable, root=str(root))), ("gpustack", f"#!{sys.executable}\n")):
+        for name, text in (
+            ("docker", _DOCKER.format(python=sys.executable, root=str(root), places=PLACES)),
+            ("gpustack", f"#!{sys.executable}\n"),
+        ):
             (root / "bin" / name).write_text(text)
             (root / "bin" / name).chmod(0o755)
         self.containers = {"gpustack": self.container()}
@@ -149,6 +130,31 @@ class Server:
     def names(self, folder: str = "backups") -> list[str]:
         path = self.root / folder
         return sorted(each.name for each in path.iterdir()) if path.exists() else []
+
+    def docker(self, argv: list[str], _limit: float = 0) -> Result:
+        """Docker as a restore asks it; what it is to run, it runs right here."""
+        words, known = argv[1:], self.containers
+        if words[:2] == ["container", "inspect"]:
+            found = known.get(words[2])
+            return Result(0, json.dumps([found])) if found else Result(1, "[]", f"Error: No such container: {words[2]}")
+        if words[0] == "run":
+            return self._run(words)
+        if words[0] == "rename":
+            known[words[2]] = known.pop(words[1])
+        elif words[0] == "rm":
+            known.pop(words[-1])
+        else:
+            known[words[-1]]["State"] = self.container(running=words[0] == "start")["State"]
+        self.containers = known
+        return Result(0)
+
+    def _run(self, words: list[str]) -> Result:
+        if (self.root / "no-load").exists():
+            return Result(1, "", "pg_restore: error: could not execute query")
+        backup = next(word.split(":")[0] for word in words if word.endswith(":/backup:ro"))
+        script = words[-1].replace("/backup/", f"{backup}/").replace("/var/lib/gpustack", str(self.data))
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+        return Result(done.returncode, done.stdout, done.stderr)
 
     def state(self) -> dict[str, Any]:
         """All that a restore may touch, to compare; of containers whether they run."""

@@ -14,7 +14,6 @@ from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.restored
 MANIFEST = {
     "created": "20261127T201745Z",
     "host": "atlas1",
-    "machine": "m1",
     "version": "2.3.0",
     "container": "gpustack",
     "address": "198.18.0.11",
@@ -28,7 +27,6 @@ def plan(manifest: dict[str, Any] | None = None, backup: dict[str, Any] | None =
     read = {
         "path": "/b/x.tar.gz",
         "manifest": {**MANIFEST, **(manifest or {})},
-        "same_machine": False,
         "token_differs": False,
         **(backup or {}),
     }
@@ -106,10 +104,6 @@ def test_two_servers_are_refused_and_another_host_keeps_its_worker():
         "Stop it there: docker stop gpustack"
     ]
     assert plan(host="atlas2")["refusals"] == []
-
-
-def test_host_under_another_name_is_the_same_one():
-    assert plan(host="npu01", backup={"same_machine": True})["same_host"] is True
 
 
 def test_another_token_is_refused_where_a_cluster_keeps_its_first():

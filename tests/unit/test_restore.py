@@ -9,7 +9,6 @@ import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils import files
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import v0_7, v2
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.backup import archive, program, restore
-from ansible_collections.ascend.gpustack.plugins.module_utils.runner import run
 from backup_server import BACKUP, Server
 
 
@@ -20,7 +19,6 @@ class Killed(BaseException):
 @pytest.fixture
 def server(tmp_path, monkeypatch) -> Server:
     monkeypatch.setattr(program, "PATH", f"{tmp_path}/bin:{program.PATH}")
-    monkeypatch.setattr("ansible_collections.ascend.gpustack.plugins.module_utils.runner.PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     return Server(tmp_path)
 
 
@@ -35,11 +33,11 @@ def made(server) -> str:
     return path
 
 
-def target(server: Server, runner=run) -> restore.Server:
-    return restore.Server(runner, "gpustack", "gpustack-data", str(server.data), str(server.root / "etc/config.yaml"))
+def target(server: Server, runner=None) -> restore.Server:
+    return restore.Server(runner or server.docker, "gpustack", "gpustack-data", str(server.data), str(server.root / "etc/config.yaml"))
 
 
-def place(server: Server, path: str, same_host: bool = True, runner=run) -> None:
+def place(server: Server, path: str, same_host: bool = True, runner=None) -> None:
     restore.place(target(server, runner), path, BACKUP, "gpustack/gpustack:v0.7.1", same_host)
 
 
@@ -136,8 +134,8 @@ def test_stopped_container_is_not_started_by_putting_back(server, made):
 class Steps:
     """Counts what changes something, and is killed before the step of a number."""
 
-    def __init__(self, monkeypatch, last: int) -> None:
-        self.left = last
+    def __init__(self, monkeypatch, docker, last: int) -> None:
+        self.left, self.docker = last, docker
         for module, name in (
             (os, "rename"),
             (shutil, "move"),
@@ -158,13 +156,13 @@ class Steps:
         return step
 
     def runner(self, argv, limit):
-        return (run if argv[1:3] == ["container", "inspect"] else self.counted(run))(argv, limit)
+        return (self.docker if argv[1:3] == ["container", "inspect"] else self.counted(self.docker))(argv, limit)
 
 
-def cut_off(monkeypatch, last: int, action) -> bool:
+def cut_off(monkeypatch, server: Server, last: int, action) -> bool:
     """Whether it was killed before its end."""
     with monkeypatch.context() as patched:
-        steps = Steps(patched, last)
+        steps = Steps(patched, server.docker, last)
         try:
             action(steps.runner)
         except Killed:
@@ -174,7 +172,7 @@ def cut_off(monkeypatch, last: int, action) -> bool:
 
 def test_restore_that_was_killed_anywhere_is_taken_back(server, made, monkeypatch):
     before, last = server.state(), 0
-    while cut_off(monkeypatch, last, lambda runner: place(server, made, runner=runner)):
+    while cut_off(monkeypatch, server, last, lambda runner: place(server, made, runner=runner)):
         restore.put_back(target(server))
         assert server.state() == before, last
         last += 1
@@ -186,7 +184,7 @@ def test_putting_back_that_was_killed_anywhere_is_completed(server, made, monkey
     while killed:
         place(server, made)
         serve(server)
-        killed = cut_off(monkeypatch, last, lambda runner: restore.put_back(target(server, runner)))
+        killed = cut_off(monkeypatch, server, last, lambda runner: restore.put_back(target(server, runner)))
         restore.put_back(target(server))
         assert server.state() == before, last
         last += 1
@@ -195,7 +193,7 @@ def test_putting_back_that_was_killed_anywhere_is_completed(server, made, monkey
 
 def test_restore_after_one_that_was_cut_off_begins_with_what_was_there(server, made, monkeypatch):
     before = server.state()
-    assert cut_off(monkeypatch, 12, lambda runner: place(server, made, runner=runner))
+    assert cut_off(monkeypatch, server, 12, lambda runner: place(server, made, runner=runner))
     place(server, made)
     restore.put_back(target(server))
     assert server.state() == before

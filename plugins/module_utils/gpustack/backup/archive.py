@@ -98,7 +98,7 @@ def check(path: str) -> dict[str, Any]:
             f"is of form {manifest.get('format') if isinstance(manifest, dict) else '?'}; expected form {program.FORMAT}",
             "Restore it with the release of the collection that made it, or a later one.",
         )
-    missing = [name for name in ("created", "host", "machine", "version") if not isinstance(manifest.get(name), str)]
+    missing = [name for name in ("created", "host", "version") if not isinstance(manifest.get(name), str)]
     if missing:
         raise _damaged(f"its manifest has no {', '.join(missing)}")
     return manifest

@@ -127,7 +127,10 @@ def container_of(name: str) -> dict[str, Any]:
 
 def refuse_worker(settings: dict[str, Any]) -> None:
     """A server whose place another host took may be a worker now, with what it had as a server still in its data."""
-    with contextlib.suppress(OSError), open(os.path.join(settings["config_directory"], CONFIG[0]), encoding="utf-8", errors="replace") as stream:
+    with (
+        contextlib.suppress(OSError),
+        open(os.path.join(settings["config_directory"], CONFIG[0]), encoding="utf-8", errors="replace") as stream,
+    ):
         if any(re.match(r"server[_-]url[ \t]*:", line) for line in stream):
             raise Failure(f"the container {settings['container']} is a worker; expected the server")
 
@@ -178,12 +181,6 @@ def pack(tree: str, manifest: dict[str, Any], archive: str) -> None:
         os.fsync(raw.fileno())
 
 
-def machine() -> str:
-    with contextlib.suppress(OSError), open("/etc/machine-id", encoding="ascii") as stream:
-        return stream.read().strip()
-    return ""
-
-
 def make(settings: dict[str, Any], kind: str, work: str) -> str:
     """The path of a new backup."""
     container = container_of(settings["container"])
@@ -195,7 +192,7 @@ def make(settings: dict[str, Any], kind: str, work: str) -> str:
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     manifest = {
         **settings["facts"],
-        **{"format": FORMAT, "created": moment, "kind": kind, "host": settings["name"], "machine": machine(), "version": version},
+        **{"format": FORMAT, "created": moment, "kind": kind, "host": settings["name"], "version": version},
         **{"container": settings["container"], "image": container["Config"]["Image"], "image_id": container["Image"], "names": names},
     }
     pack(tree, manifest, archive)
