@@ -140,11 +140,6 @@ def read_image(run: Runner, reference: str, timeout: float) -> dict[str, Any] | 
     return _described(run, "image", reference, timeout)
 
 
-def read_container(run: Runner, name: str, timeout: float) -> dict[str, Any] | None:
-    """The description of a container; None when it is not there."""
-    return _described(run, "container", name, timeout)
-
-
 def read_volume(run: Runner, name: str, timeout: float) -> dict[str, Any] | None:
     """The description of a volume; None when it is not there."""
     return _described(run, "volume", name, timeout)
