@@ -21,7 +21,6 @@ SEARCHES = [
     ("en", "sudo", "requirements"),
     ("en", "AWX", "awx"),
     ("en", "backup", "backup"),
-    ("en", "disaster recovery", "backup"),
     ("en", "gpustack_registry", "airgap"),
     ("en", "uninstall", "operations"),
     ("en", "port", "firewall"),

@@ -14,11 +14,11 @@ def findings(host: dict, expect: dict) -> list[Finding]:
     """expect: `container`, `node`, `cluster` and `server`; `restoring`, whether a restore is what asks."""
     if not expect["node"] or expect["cluster"] != "gpustack":
         return []
-    data, container, found = host["data"] or {}, host["container"] or {}, []
+    data, container, found = host.get("data") or {}, host["container"] or {}, []
     if data.get("restoring") and not expect.get("restoring"):
         text = f"a restore of {data['name']} was cut off; expected one that came to its end"
         found.append(Finding("restore", "fail", text, "Run the playbook restore again, which begins by putting back what was there."))
-    if not expect["server"] and container.get("managed") and host["config"].get("joins") is False:
+    if not expect["server"] and container.get("managed") and (host.get("config") or {}).get("joins") is False:
         name = expect["container"]
         text = f"the container {name} is a server, and the inventory has another host for it; expected a worker"
         remedy = f"Once the other one serves what this one did, run on it:\n  docker rm -f {name}"
