@@ -29,6 +29,7 @@ GUIDES = [
     "store",
     "firewall",
     "operations",
+    "backup",
     "security",
     "swarm",
     "awx",

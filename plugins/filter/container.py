@@ -46,8 +46,8 @@ def _sentences(kind: str, why: str, node: dict) -> str:
         "Correct gpustack_container_options, gpustack_env or gpustack_volumes.",
         "docker": f"Docker refuses the container {container} ({why}); expected it to take it. Correct what it names.",
         "setting": f"GPUStack refuses a setting of its configuration file ({why}); expected settings that it knows. Correct {config}.",
-        "database": f"GPUStack can't read its database in {node['data_volume']} ({why}); expected a whole one. Copies that were made "
-        f"before upgrades are in {node['backup_dir']}, if there are any: ls -l {node['backup_dir']}",
+        "database": f"GPUStack can't read its database in {node['data_volume']} ({why}); expected a whole one. Run the "
+        f"playbook restore, which takes the newest backup in {node['backup_dir']}, if there are any: ls -l {node['backup_dir']}",
         "disk": f"there is no room left on its disk ({why}); expected some for GPUStack's data. Make room: docker system df, df -h",
         "port": f"a port of GPUStack's is taken ({why}); expected it free. See by whom: ss -ltnp 'sport = :{port}'; stop that, "
         "or set another port.",

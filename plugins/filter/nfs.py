@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import DEAD_STORE_REMEDY, dead_store
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.store import DEAD_STORE_REMEDY, dead_store
 
 MARK = "x-gpustack.managed"
 # What changes nothing of how files are read and written: no-ops of NFS (nfs(5)), and when and by whom the entry is mounted.

@@ -276,6 +276,9 @@ data:
       description: What of a cluster is in it, its token and its database, by the names of files; null where that can't be seen.
       type: list
       elements: str
+    restoring:
+      description: Whether a restore of it was cut off, or is under way.
+      type: bool
     worker_name:
       description: The name that GPUStack gave to the worker whose data it is; null without one.
       type: str
@@ -355,6 +358,9 @@ config:
     owner:
       description: The user who owns it.
       type: str
+    joins:
+      description: Whether it is a worker's, which names its server; V(null) without the file.
+      type: bool
 store:
   description: The model store as RV(ascend.gpustack.model_store_info#module:store) describes it, null when none was asked for.
   returned: success

@@ -18,7 +18,7 @@ def loss(lost: dict[str, list[str]], server: str, backup_dir: str, command: str)
     missing = "; ".join(f"{kind} {_few(names)}" for kind, names in sorted(lost.items()))
     return [
         f"GPUStack on {server} no longer has what it had at the last run that found all well: {missing}; expected all of it",
-        f"If its database was cut off or is gone, put a copy back: those made before an upgrade are in {backup_dir} on {server}. "
+        f"If its database was cut off or is gone, run the playbook restore, which takes the newest backup in {backup_dir} on {server}. "
         "If it was removed on purpose, run once:",
         command,
     ]

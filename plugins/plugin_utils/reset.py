@@ -37,12 +37,13 @@ def refusal(host: dict, settings: dict) -> str:
 def host_reset(host: dict, directories: list[dict], settings: dict) -> dict:
     """`goes`, a list of sentences, `stays`, pairs of what stays and the command that removes it, and `models`, names of containers that go.
     `directories` are the results of gpustack_directory with `item`, which says the `kind` and whether the directory `goes`; `instances`
-    in the settings those of models that GPUStack runs on this host."""
+    in the settings those of models that GPUStack runs on this host, `timer` whether it makes backups by itself."""
     refused = refusal(host, settings)
     if refused:
         return {"goes": [], "stays": [], "volume": False, "models": [], "refusal": refused}
     container = host["container"]
     goes = [f"the container {container['name']} ({container['status']})"] if container and container["managed"] else []
+    goes += ["the timer gpustack-backup"] if settings.get("timer") else []
     gone, left = _models(host["models"]["workloads"], settings["instances"])
     goes += [f"the model instance {each['name']} ({', '.join(each['containers'])})" for each in gone]
     stays: list[Thing] = [

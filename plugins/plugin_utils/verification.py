@@ -11,7 +11,7 @@ from ansible_collections.ascend.gpustack.plugins.plugin_utils import collection
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import addresses, setting
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.connections import connection_problem
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Finding
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host import DEAD_STORE_REMEDY, dead_store
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.store import DEAD_STORE_REMEDY, dead_store
 
 FAILED_BEFORE = "failed earlier in this run"
 NO_HOST: dict = {}

@@ -67,7 +67,7 @@ def test_loss_is_told_with_the_place_of_the_copies_and_the_way_to_say_that_it_wa
     assert records.loss(lost, "atlas1", "/srv/backup", "verify this") == [
         "GPUStack on atlas1 no longer has what it had at the last run that found all well: models m0, m1, m2, m3, m4 and 2 more; "
         "workers npu7; expected all of it",
-        "If its database was cut off or is gone, put a copy back: those made before an upgrade are in /srv/backup on atlas1. "
+        "If its database was cut off or is gone, run the playbook restore, which takes the newest backup in /srv/backup on atlas1. "
         "If it was removed on purpose, run once:",
         "verify this",
     ]

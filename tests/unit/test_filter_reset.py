@@ -50,6 +50,11 @@ def report(hosts: dict[str, dict | None], **settings: Any) -> dict:
     return reset.reset_report(list(hosts), plans, {**SETTINGS, **settings})
 
 
+def test_timer_of_backups_goes_and_is_named_before():
+    assert "the timer gpustack-backup" in of_host(settings={"timer": True})["goes"]
+    assert "the timer gpustack-backup" not in of_host()["goes"]
+
+
 def test_images_with_engines_are_not_left_behind_unsaid():
     runner, absent = "gpustack/runner:cann8.5-910b-vllm0.18.0", "gpustack/runtime:pause"
     images = {runner: {"name": runner, "present": True}, absent: {"name": absent, "present": False}}

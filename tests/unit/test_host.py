@@ -164,15 +164,21 @@ def test_the_real_probe_examines_a_path(tmp_path):
     assert missing == store.Probe(str(tmp_path / "none"), False, True, None, False, None)
 
 
+def test_configuration_of_a_worker_names_its_server(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text('cache_dir: "/c"\nserver_url: "http://198.18.0.11:8080"\n')
+    assert gpustack_config_file.config_file(str(path))["joins"] is True
+
+
 def test_a_configuration_file_shows_its_mode_and_owner(tmp_path):
     path = tmp_path / "config.yaml"
-    missing = {"path": str(path), "exists": False, "mtime": None, "mode": None, "owner": None}
+    missing = {"path": str(path), "exists": False, "mtime": None, "mode": None, "owner": None, "joins": None}
     assert gpustack_config_file.config_file(str(path)) == missing
     path.write_text("port: 8080\n")
     path.chmod(0o640)
     os.utime(path, (100.5, 100.5))
     owner = pwd.getpwuid(os.getuid()).pw_name
-    there = {"path": str(path), "exists": True, "mtime": 100.5, "mode": "0640", "owner": owner}
+    there = {"path": str(path), "exists": True, "mtime": 100.5, "mode": "0640", "owner": owner, "joins": False}
     assert gpustack_config_file.config_file(str(path)) == there
 
 
@@ -557,10 +563,11 @@ def test_a_host_without_docker_is_described_without_asking_docker_on(tmp_path, p
             "managed": None,
             "on_store": False,
             "cluster": None,
+            "restoring": False,
             "worker_uuid": None,
             "worker_name": None,
         },
-        "config": {"path": "/none/config.yaml", "exists": False, "mtime": None, "mode": None, "owner": None},
+        "config": {"path": "/none/config.yaml", "exists": False, "mtime": None, "mode": None, "owner": None, "joins": None},
         "store": {
             "path": "/data/models",
             "real": "/data/models",
@@ -654,6 +661,7 @@ def test_a_host_with_the_container_is_described(tmp_path, proc):
             "managed": True,
             "on_store": False,
             "cluster": ["postgresql", "token"],
+            "restoring": False,
             "worker_uuid": "7798fc9a-c45a-4cac-823c-8dd9f62f87b6",
             "worker_name": "atlas2",
         },

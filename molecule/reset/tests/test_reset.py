@@ -115,7 +115,7 @@ def test_what_a_renamed_host_left_and_what_a_lost_database_had_are_told(site, at
     run = run_playbook("verify", *renamed, variables=GIVEN)
     assert run.rc != 0 and "at the last run that found all well: models kept; expected all of it" in run.text
     assert re.search(r" ascend\.gpustack\.verify -e @/\S+ -e gpustack_accept_removed=true$", run.output, re.MULTILINE)
-    assert "put a copy back: those made before an upgrade are in /var/lib/gpustack-backup on atlas1" in run.text
+    assert "run the playbook restore, which takes the newest backup in /var/lib/gpustack-backup on atlas1" in run.text
     assert run_playbook("verify", *renamed, variables={**GIVEN, "gpustack_accept_removed": "true"}).rc == 0
     assert run_playbook("verify", *renamed, variables=GIVEN).rc == 0
 

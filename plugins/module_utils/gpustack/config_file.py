@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.ascend.gpustack.plugins.module_utils import redact
+from ansible_collections.ascend.gpustack.plugins.module_utils import files, redact
 
 HEADER = "# Written by the Ansible collection ascend.gpustack: what is changed here by hand is lost at its next run.\n"
 # Stands for a value of a hand-made file that can't be read without a YAML library.
@@ -33,13 +33,14 @@ def config_file(path: str) -> dict[str, Any]:
     try:
         status = os.stat(path)
     except OSError:
-        return {"path": path, "exists": False, "mtime": None, "mode": None, "owner": None}
+        return {"path": path, "exists": False, "mtime": None, "mode": None, "owner": None, "joins": None}
     try:
         owner = pwd.getpwuid(status.st_uid).pw_name
     except KeyError:
         owner = str(status.st_uid)
     mode = f"{stat.S_IMODE(status.st_mode):04o}"
-    return {"path": path, "exists": True, "mtime": status.st_mtime, "mode": mode, "owner": owner}
+    joins = re.search(r"^server[_-]url[ \t]*:", files.read_text(path), re.MULTILINE) is not None
+    return {"path": path, "exists": True, "mtime": status.st_mtime, "mode": mode, "owner": owner, "joins": joins}
 
 
 class ConfigError(Exception):

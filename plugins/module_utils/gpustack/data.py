@@ -24,7 +24,10 @@ LOCAL = ("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs"
 
 def read(run: Runner, name: str, engine: docker_cli.Engine, store: dict[str, Any] | None, mountinfo: str, timeout: float) -> dict[str, Any]:
     """What gpustack_host_info returns as data; store is what it returns as such."""
-    unknown = {"name": name, "exists": None, "path": None, "managed": None, "on_store": False, "cluster": None, **dict.fromkeys(IDENTITY)}
+    unknown = {
+        **{"name": name, "exists": None, "path": None, "managed": None, "on_store": False, "cluster": None, "restoring": False},
+        **dict.fromkeys(IDENTITY),
+    }
     if name.startswith("/"):
         seen = gpustack_directory.look(run, name, timeout)
         return _described(run, {**unknown, "exists": seen.exists, "path": seen.real, "managed": seen.is_marked}, store, mountinfo, timeout)
@@ -49,15 +52,16 @@ def volume_place(volume: dict[str, Any]) -> str:
 def _described(run: Runner, data: dict[str, Any], store: dict[str, Any] | None, mountinfo: str, timeout: float) -> dict[str, Any]:
     path, there = data["path"], data["exists"]
     identity = {name: _line(run, f"{path}/{name}", timeout) for name in IDENTITY} if there else {}
-    cluster = _cluster(run, path, timeout) if there else []
+    entries = _entries(run, path, timeout) if there else []
+    cluster = None if entries is None else sorted(CLUSTER.intersection(entries))
     on_store = is_shared(data["path"], store, host_mounts.parse_mountinfo(mountinfo)) if store else False
-    return {**data, "on_store": on_store, "cluster": cluster, **identity}
+    return {**data, "on_store": on_store, "cluster": cluster, "restoring": gpustack_directory.ASIDE in (entries or []), **identity}
 
 
-def _cluster(run: Runner, path: str, timeout: float) -> list[str] | None:
-    """What a server has left here; None where that can't be seen."""
+def _entries(run: Runner, path: str, timeout: float) -> list[str] | None:
+    """None where they can't be seen."""
     result = run(["ls", "-A", "--", path], timeout)
-    return None if result.rc != 0 or result.timed_out else sorted(CLUSTER.intersection(result.stdout.splitlines()))
+    return None if result.rc != 0 or result.timed_out else result.stdout.splitlines()
 
 
 def _line(run: Runner, path: str, timeout: float) -> str | None:

@@ -21,11 +21,13 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runn
 # In a directory that the collection made
 MARK = ".ascend-gpustack"
 MARK_TEXT = "Made by ascend.gpustack. While this file is here, the playbook reset may remove what GPUStack put beside it.\n"
+# In a server's data directory: what a restore has set aside while it is under way, and what it replaced
+ASIDE, REPLACED = ".before-restore", ".replaced-by-restore"
 # What GPUStack of any generation and its tools put there by themselves, and the collection
 OWN = {
     "cache": tuple(dict.fromkeys(name for generation in DEPLOYED for name in generation.data.own_cache)),
-    "data": tuple(dict.fromkeys(name for generation in DEPLOYED for name in generation.data.own)),
-    "config": ("config.yaml", ".config.yaml.new", "known.json", "managed"),
+    "data": (*dict.fromkeys(name for generation in DEPLOYED for name in generation.data.own), ASIDE, REPLACED),
+    "config": ("backup.json", "config.yaml", ".config.yaml.new", "known.json", "managed"),
 }
 # Nothing in these is a place for what GPUStack keeps; of the others below / none is removed itself.
 SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr")

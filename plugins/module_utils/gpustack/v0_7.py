@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import (
     Api,
+    Backup,
     CommandLine,
     Data,
     Generation,
@@ -95,6 +96,46 @@ NODE = Node(
     work=Work(),
 )
 
+# SQLite's own way to copy what is being written to, with the Python that GPUStack runs on; a copy that is damaged is no backup. Where one
+# was cut off, the next one begins by removing what it left.
+_PYTHON = 'python=$(head -n 1 "$(command -v gpustack)" 2>/dev/null | sed -n "s/^#! *//p"); exec "${python:-python3}" -c '
+_DUMP = """\
+import contextlib, os, shutil, sqlite3, sys
+copy = "/tmp/gpustack-backup.db"
+with contextlib.suppress(FileNotFoundError):
+    os.remove(copy)
+try:
+    os.close(os.open(copy, os.O_CREAT | os.O_EXCL, 0o600))
+    live = sqlite3.connect("file:/var/lib/gpustack/database.db?mode=rw", uri=True, timeout=60)
+    kept = sqlite3.connect(copy)
+    live.backup(kept)
+    found = kept.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if found != "ok":
+        sys.exit(f"database.db is damaged: {found.splitlines()[-1]}")
+    kept.execute("PRAGMA journal_mode=delete")
+    kept.close()
+    with open(copy, "rb") as stream:
+        shutil.copyfileobj(stream, sys.stdout.buffer)
+except (OSError, sqlite3.Error) as error:
+    sys.exit(f"database.db: {error}")
+finally:
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(copy)
+"""
+_NAMES = """\
+import json, sqlite3
+live = sqlite3.connect("file:/var/lib/gpustack/database.db?mode=rw", uri=True, timeout=60)
+print(json.dumps({kind: [name for name, in live.execute(f"SELECT name FROM {kind} ORDER BY name")] for kind in ("models", "workers")}))
+"""
+BACKUP = Backup(
+    dump=f"{_PYTHON}'{_DUMP}'",
+    names=f"{_PYTHON}'{_NAMES}'",
+    load="umask 022 && cp /backup/database /var/lib/gpustack/database.db",
+    files=("token", "jwt_secret_key", "initial_admin_password", "worker_name", "worker_uuid"),
+    identity=("worker_name", "worker_uuid"),
+    stays=("bin", "cache", "chat_templates", "log", "pipx", "venvs"),
+)
+
 DATA = Data(
     directory="/var/lib/gpustack",
     token="token",
@@ -107,6 +148,7 @@ DATA = Data(
         *("jwt_secret_key", "worker_name", "worker_uuid", "bin", "cache", "chat_templates", "log", "pipx", "venvs"),
     ),
     own_cache=("huggingface", "model_scope", "ollama", "vox-box", "gguf-parser", "repo-skeleton", "rpc_server"),
+    backup=BACKUP,
 )
 
 API = Api(

@@ -25,6 +25,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
     Trust,
     Work,
 )
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_backup import BACKUP
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_runners import RUNNERS
 
 
@@ -182,12 +183,13 @@ DATA = Data(
     # gpustack/server/server.py, _should_create_default_cluster and _migrate_legacy_token
     given_token=True,
     own=(
-        *("advertise_address", "benchmarks", "bin", "bootstrap_version", "cache", "chat_templates", "grafana", "higress"),
+        *("advertise_address", "benchmarks", "bin", "bootstrap_version", "cache", "chat_templates", "external_id", "grafana", "higress"),
         *("initial_admin_password", "jwt_secret_key", "log", "postgres_root_pass", "postgresql", "prometheus", "run", "token"),
         *("worker_name", "worker_token", "worker_uuid"),
     ),
     # The last by the setting of it, for models' containers (Mirror.in_cache)
     own_cache=("huggingface", "model_scope", "vox-box", "gguf-parser", "repo-skeleton", "benchmarks"),
+    backup=BACKUP,
     downloads=("huggingface", "model_scope"),
     # gpustack/routes/clusters.py; a server ends at once where another cluster of its own has that token.
     page_token="gpustack_",

@@ -15,10 +15,12 @@ from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import (
     host,
     kept,
     npu,
+    restored,
+    store,
     variables,
 )
 
-SUBJECTS = (controller, connections, npu, engines, host, addresses, cluster, data, certificates, kept, variables)
+SUBJECTS = (controller, connections, npu, engines, host, store, addresses, restored, cluster, data, certificates, kept, variables)
 # What each looks at, in the order of the documentation
 CHECKS: dict[str, str] = {name: text for subject in SUBJECTS for name, text in subject.CHECKS.texts.items()}
 # Without these nothing can be trusted, or a database is lost.

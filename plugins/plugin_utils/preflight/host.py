@@ -8,13 +8,14 @@ import re
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.data import IDENTITY
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import addresses, bridges, engines, version
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import addresses, bridges, engines, restored, store, version
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import npu as npu_checks
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.connections import unexamined
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Checks, Finding, as_facts, judged
 
 CHECKS = Checks()
-DEAD_STORE_REMEDY = "Mend the server that exports it; what uses the store goes on when it is back."
+# What is judged after this, in the order of a report
+OTHERS = (store.CHECKS, addresses.CHECKS, restored.CHECKS, bridges.CHECKS)
 MAXIMUM_SKEW_S = 30
 # Who uses the NPUs in each kind of cluster
 USERS = {"gpustack": "GPUStack", "swarm": "the stack of vLLM"}
@@ -25,7 +26,7 @@ def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
     found = _unexamined(host, expect["skip"])
     if not found:
         found = npu_checks.CHECKS.run(npu, expect) + engines.CHECKS.run(npu, expect) if expect["worker"] else []
-        found += CHECKS.run(host, expect) + addresses.CHECKS.run(host, expect) + bridges.CHECKS.run(host, expect)
+        found += [item for checks in (CHECKS, *OTHERS) for item in checks.run(host, expect)]
         found = [item for item in found if item.check not in expect["skip"]]
     return as_facts(found)
 
@@ -33,7 +34,7 @@ def host_findings(host: dict, npu: dict, expect: dict) -> list[dict]:
 def node_refusals(host: dict, expect: dict, name: str) -> list[str]:
     """Sentences, one for each reason why this host cannot run the container; none when it can. The same checks as preflight's, of what
     came to the host since, or in a playbook that runs alone. expect: `container`, `models_dir`, `gpustack_version`, `worker`, `server`,
-    `skip`."""
+    `skip`, and `restoring` where a restore is what asks."""
     whole = {
         "cluster": "gpustack",
         "node": True,
@@ -46,11 +47,8 @@ def node_refusals(host: dict, expect: dict, name: str) -> list[str]:
     }
     found = _unexamined(host, expect["skip"])
     if not found:
-        found = [
-            item
-            for check in (_docker, _version, _store, _data, addresses.own_address, _npu_holders, _models)
-            for item in check(host, whole)
-        ]
+        checks = (_docker, _version, store.mounted, store.data, addresses.own_address, restored.findings, _npu_holders, _models)
+        found = [item for check in checks for item in check(host, whole)]
     return [f"{name}: {item.sentence}" for item in found if item.result == "fail" and item.check not in expect["skip"]]
 
 
@@ -58,11 +56,6 @@ def _unexamined(host: dict, skip: list[str]) -> list[Finding]:
     """Of a host that was read without root's rights the rest may be wanted nevertheless."""
     found = unexamined(host)
     return [] if found and "docker" in host and found[0].check in skip else found
-
-
-def dead_store(path: str, source: str, reason: str) -> str:
-    """A mounted store that gives no answer, as a sentence without its end."""
-    return f"the model store {path} ({source}) does not answer ({reason}); expected a live file system"
 
 
 @CHECKS.add(docker="whether Docker Engine runs and is new enough")
@@ -252,37 +245,3 @@ def _clock(host: dict, expect: dict) -> list[Finding]:
         return [Finding("clock", "pass")]
     text = f"its clock is {skew:+.0f} s off the controller's; expected at most {MAXIMUM_SKEW_S} s"
     return [Finding("clock", "fail", text, "Run chronyd or ntpd.")]
-
-
-@CHECKS.add(store="whether the model store is there and answers")
-def _store(host: dict, expect: dict) -> list[Finding]:
-    store, path = host["store"], expect["models_dir"]
-    if store is None:
-        return []
-    if not store["answers"]:
-        return [Finding("store", "fail", dead_store(path, store["source"], store["error"]), DEAD_STORE_REMEDY)]
-    # storage.yml brings it; what stands against that is told by the roles of NFS.
-    if expect["store_type"] == "nfs" and (not store["exists"] or store["root_fs"]):
-        return [Finding("store", "pass")]
-    if not store["exists"]:
-        text = f"the model store {path} does not exist; expected a mounted directory"
-        return [Finding("store", "fail", text, "Mount it, or set gpustack_models_dir.")]
-    if store["root_fs"]:
-        text = f"{path} lies on the root file system; expected a store that all hosts share"
-        return [Finding("store", "warn", text, "Mount the store there.")]
-    if expect["node"] and store.get("writable") is False and expect["cache_dir"].startswith(f"{path}/"):
-        cache = expect["cache_dir"]
-        text = f"the model store {path} can't be written from it; expected so for {cache}, where GPUStack keeps what it downloads"
-        remedy = "Name it in nfs_server_writers, or set gpustack_cache_dir to a directory of its own for it."
-        return [Finding("store", "warn", text, remedy)]
-    return [Finding("store", "pass")]
-
-
-@CHECKS.add(data="whether the node's data lies on the store, which other hosts share")
-def _data(host: dict, expect: dict) -> list[Finding]:
-    own, store = host["data"], expect["models_dir"]
-    if not expect["node"] or expect["cluster"] != "gpustack" or not own or not own["on_store"]:
-        return [Finding("data", "pass")]
-    leads = f" (which leads to {own['path']})" if own["name"].rstrip("/") != own["path"] else ""
-    text = f"the data {own['name']}{leads} lies on the model store {store}, which all hosts share; expected a place of the host's own"
-    return [Finding("data", "fail", text, "Set gpustack_data_volume to a Docker volume, or to a directory of the host's own.")]
