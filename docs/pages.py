@@ -29,6 +29,7 @@ GUIDES = [
     "store",
     "firewall",
     "operations",
+    "maintenance",
     "security",
     "swarm",
     "awx",
