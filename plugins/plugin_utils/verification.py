@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import collection
@@ -15,6 +15,7 @@ from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.host imp
 
 FAILED_BEFORE = "failed earlier in this run"
 NO_HOST: dict = {}
+NO_RECORD = {"state": ""}
 
 
 @dataclass
@@ -86,10 +87,14 @@ def expected_npus(host: str, hostvars: Any, live: list[str]) -> int | None:
 
 def findings(info: dict, hosts: dict[str, Seen], workers: dict[str, Seen], server: str) -> list[tuple[str, Finding]]:
     """All that is wrong, as (host, finding). What is the server's is told of the first host, where this run leaves the server out."""
-    found = [(host, item) for host, known in hosts.items() for item in known.findings]
+    records = {worker["name"]: worker for worker in info.get("workers", [])}
+    # Whatever is wrong with a host that rests, it is no longer in the way, and its container may be stopped; the server never rests as a whole.
+    resting = {host for host, known in workers.items() if host != server and _state(records.get(known.name, NO_RECORD)) == "drained"}
+    found = [(host, item) for host, known in hosts.items() if host not in resting for item in known.findings]
+    left = [(host, item) for host in resting for item in workers[host].findings if item.check != "container"]
+    found += [(host, replace(item, result="warn")) for host, item in left]
     blamed = server if server in hosts else next(iter(hosts))
     if "workers" in info:
-        records = {worker["name"]: worker for worker in info["workers"]}
         unfit = {host: known for host, known in workers.items() if known.unfit and not known.still}
         found += [(host, item) for host, known in unfit.items() for item in _unready(known, records.get(known.name))]
     elif not hosts[blamed].away and not (blamed == server and hosts[blamed].still):
@@ -122,11 +127,13 @@ def _unready(known: Seen, worker: dict | None) -> list[Finding]:
         return []
     if worker is None:
         return [Finding("worker", "fail", "GPUStack does not know it")]
-    return [Finding("worker", "fail", f"GPUStack has it as {_state(worker)}")] if _state(worker) != "ready" else []
+    return [Finding("worker", "fail", f"GPUStack has it as {_state(worker)}")] if _state(worker) not in ("ready", "drained") else []
 
 
 def _state(worker: dict) -> str:
-    """GPUStack's own, but for one that it takes for ready and that gives no sign of life."""
+    """GPUStack's own, but for one that this collection has rest, and for one that it takes for ready and that gives no sign of life."""
+    if worker.get("drained") and worker["state"] != "ready":
+        return "drained"
     return "silent" if worker.get("silent") else worker["state"]
 
 
@@ -150,7 +157,9 @@ def worker_rows(workers: list[dict], hosts: dict[str, Seen], version: str) -> li
         notes = [text.split(" (")[0] for text in known.unwell or []]
         notes += [f"runs {worker['worker_version']}"] if worker.get("worker_version") not in (None, version) else []
         note = known.away or ", ".join(notes)
-        rows.append((worker["name"], worker["ip"], "away" if known.away else known.still or _state(worker), *numbers, note))
+        state = _state(worker)
+        shown = "away" if known.away else state if state == "drained" else known.still or state
+        rows.append((worker["name"], worker["ip"], shown, *numbers, note))
     rows = [("WORKER", "ADDRESS", "STATE", "NPUS", "UNWELL", "NPU MEMORY", "NOTE"), *sorted(rows)]
     return rows if any(row[-1] for row in rows[1:]) else [row[:-1] for row in rows]
 
@@ -160,4 +169,6 @@ def sum_line(info: dict, workers: dict[str, Seen], url: str) -> str:
     ready = sum(_state(worker) == "ready" and worker["name"] not in still for worker in there)
     npus = sum(worker["npu_count"] for worker in there)
     total = len({worker["name"] for worker in info["workers"]} | {known.name for known in workers.values() if known.away})
-    return f"{ready} of {total} workers ready, {npus} NPUs, GPUStack {info['version']} at {url}{collection.signature()}"
+    drained = sum(_state(worker) == "drained" for worker in there)
+    rest = f", {drained} drained" if drained else ""
+    return f"{ready} of {total} workers ready{rest}, {npus} NPUs, GPUStack {info['version']} at {url}{collection.signature()}"

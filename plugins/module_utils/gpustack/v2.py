@@ -26,6 +26,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
     Work,
 )
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_runners import RUNNERS
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_token import FORGET_TOKEN
 
 
 def _names(text: str) -> frozenset[str]:
@@ -191,6 +192,8 @@ DATA = Data(
     downloads=("huggingface", "model_scope"),
     # gpustack/routes/clusters.py; a server ends at once where another cluster of its own has that token.
     page_token="gpustack_",
+    forget_token=FORGET_TOKEN,
+    port_setting=("database_port", "5432"),
 )
 
 # The cluster token may not read users. A worker's states are WorkerStateEnum's (gpustack/schemas/workers.py).
@@ -216,6 +219,10 @@ API = Api(
     # and asks it itself in clusters of at most 50 workers, or where GPUSTACK_WORKER_UNREACHABLE_CHECK_MODE says so.
     silence=60,
     adopts=True,
+    # gpustack/routes/workers.py, update_worker; the scheduler takes those that are ready alone.
+    rests=True,
+    # gpustack/worker/worker_manager.py, register_with_server
+    every_request=False,
 )
 
 # The first holds the namespaces of a model's containers, the second starts one again that is unwell (gpustack_runtime/envs.py:
