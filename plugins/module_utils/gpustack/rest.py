@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any, Callable
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import answers
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.api import Client
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.answers import DRAINED_LABEL, DRAINED_REASON, Instance
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.api import Client
 
 POLL_INTERVAL = 2.0
 RUNNING = "running"
