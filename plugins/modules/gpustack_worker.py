@@ -112,8 +112,8 @@ workers:
   elements: dict
 instances:
   description:
-    - In check mode with O(state=drained), what would become of each instance on the workers. C(name), C(model), the names of the C(workers) of
-      these that it is on, C(to), names of others that have room for it, and C(why), where there are none.
+    - In check mode with O(state=drained), what would become of each instance on the workers. C(name), C(model), the names of the C(workers)
+      of these that it is on, C(to), names of others that have room for it, and C(why), where there are none.
   returned: success
   type: list
   elements: dict

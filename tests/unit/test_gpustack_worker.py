@@ -220,7 +220,10 @@ def test_what_gpustack_refuses_is_said_with_its_answer():
     fake = Fake(2, "atlas3")
     with pytest.raises(ApiError) as caught:
         rest.settle(_speaking(refusing), ["atlas3"], True, False)
-    assert str(caught.value) == "GPUStack at http://127.0.0.1:8080 answers PUT /v2/workers/1 with 422; expected it done. See docker logs"
+    assert (
+        str(caught.value)
+        == "GPUStack at http://127.0.0.1:8080 answers PUT /v2/workers/1 with 422; expected it done. See docker logs on the server's host"
+    )
 
 
 def _speaking(fetch: Any) -> Client:

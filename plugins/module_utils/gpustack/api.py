@@ -154,7 +154,8 @@ class Client:
             return status != 404
         if status < 500 and status not in (401, 403, 429):
             raise ApiError(
-                "server_error", f"GPUStack at {self.url} answers {method} {whole} with {status}; expected it done. See docker logs"
+                "server_error",
+                f"GPUStack at {self.url} answers {method} {whole} with {status}; expected it done. See docker logs on the server's host",
             )
         raise self._refused_status(whole, status)
 
