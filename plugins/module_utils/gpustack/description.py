@@ -175,8 +175,8 @@ class Data:
     GPUStack starts for the first time, and keeps that, where others are made without, and take what is given later; forget_token: a
     shell's words, run in the server's container with the database's port as $1, after which GPUStack takes the token that it is given
     when it starts next, as if for the first time; port_setting: what gives that port, and its usual one; page_token: of those that
-    GPUStack makes for a cluster that is made on its page; own and own_cache: everything that GPUStack and its tools put into the data directory and into
-    the cache by themselves; downloads: what of the cache is models."""
+    GPUStack makes for a cluster that is made on its page; own and own_cache: everything that GPUStack and its tools put into the data
+    directory and into the cache by themselves; downloads: what of the cache is models."""
 
     directory: str
     token: str
