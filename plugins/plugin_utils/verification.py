@@ -88,7 +88,7 @@ def expected_npus(host: str, hostvars: Any, live: list[str]) -> int | None:
 def findings(info: dict, hosts: dict[str, Seen], workers: dict[str, Seen], server: str) -> list[tuple[str, Finding]]:
     """All that is wrong, as (host, finding). What is the server's is told of the first host, where this run leaves the server out."""
     records = {worker["name"]: worker for worker in info.get("workers", [])}
-    # Whatever is wrong with a host that rests, it is no longer in the way, and its container may be stopped; the server never rests as a whole.
+    # Whatever is wrong with a host that rests, it is in nobody's way, and its container may be stopped. The server never rests as a whole.
     resting = {host for host, known in workers.items() if host != server and _state(records.get(known.name, NO_RECORD)) == "drained"}
     found = [(host, item) for host, known in hosts.items() if host not in resting for item in known.findings]
     left = [(host, item) for host in resting for item in workers[host].findings if item.check != "container"]

@@ -29,7 +29,7 @@ ROLES = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
 GROUPS = {"gpustack_server", "gpustack_worker", "gpustack_store", "docker_swarm_manager", "docker_swarm_worker"}
 FAMILIES = "|".join(variables.FAMILIES)
 ARTIFACTS = {"ascend_driver_check", "ascend_driver_check_report", "gpustack_cluster", "vllm_stack"}
-FILTERS = ["container", "gpustack", "image", "nfs", "preflight", "records", "reset", "values", "vllm_gateway", "vllm_stack"]
+FILTERS = ["container", "gpustack", "image", "leave", "nfs", "preflight", "records", "reset", "values", "vllm_gateway", "vllm_stack"]
 PYTHON_TYPES = {"bool": bool, "int": int, "str": str, "path": str, "list": list, "dict": dict}
 
 
