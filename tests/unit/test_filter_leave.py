@@ -27,7 +27,8 @@ def refused(*named: str, variable: str = "gpustack_remove", play: list[str] | No
 
 def test_only_who_is_named_leaves():
     assert refused() == [
-        "gpustack_remove names no host; expected the workers that leave, by their names in the inventory. Give them: -e gpustack_remove=atlas3"
+        "gpustack_remove names no host; expected the workers that leave, by their names in the inventory. "
+        "Give them: -e gpustack_remove=atlas3"
     ]
     assert refused("atlas3") == []
     assert refused("atlas33") == [
@@ -49,8 +50,8 @@ def test_server_and_store_never_leave():
 def test_server_rests_where_its_container_may_run_on():
     assert refused("atlas1", variable="gpustack_drain") == []
     assert refused("atlas1", variable="gpustack_drain", rests=False) == [
-        "atlas1 is the server, whose container has to run, and this GPUStack has no worker that rests while it does; expected hosts that only "
-        "work. Leave it out."
+        "atlas1 is the server, whose container has to run, and this GPUStack has no worker that rests while it does; expected hosts that "
+        "only work. Leave it out."
     ]
     assert refused("atlas2", variable="gpustack_drain") == []
 
@@ -93,7 +94,8 @@ def test_a_dead_host_leaves_and_what_is_on_it_is_said():
     settings = {**SETTINGS, "store_type": "external", "firewall": "leave"}
     assert leave.removal(["atlas4"], HOSTVARS, plan, settings) == ["atlas4: not known, it does not answer; what is on it stays there"]
     assert leave.removed(["atlas4"], HOSTVARS, {}, {"inventory": []}) == [
-        "WARN atlas4 did not answer, and has all that was there. Its container joins again when it comes back, unless the cluster gets another token:",
+        "WARN atlas4 did not answer, and has all that was there. Its container joins again when it comes back, unless the cluster gets "
+        "another token:",
         "  ansible-playbook ascend.gpustack.rotate_token",
         "WARN atlas4 left the cluster and is still in the inventory: site would bring it back. Take it out of there.",
     ]
@@ -150,8 +152,8 @@ def test_a_token_is_exchanged_on_a_server_that_runs(found, state):
 def test_a_token_that_another_setting_beats_is_not_exchanged():
     given = {**PLAIN, "config": {"token": TOKEN}, "env": {"GPUSTACK_TOKEN": TOKEN}}
     assert leave.rotation_refusal(RUNNING, given) == (
-        "the token is set in gpustack_server_config (token) and gpustack_env (GPUSTACK_TOKEN), before which no other counts; expected it in "
-        "gpustack_token. Move it there"
+        "the token is set in gpustack_server_config (token) and gpustack_env (GPUSTACK_TOKEN), before which no other counts; expected it "
+        "in gpustack_token. Move it there"
     )
 
 

@@ -658,7 +658,7 @@ def test_a_worker_of_gpustack_2_that_has_joined_and_does_not_listen_yet_is_waite
         (
             "maintenance",
             "new fans",
-            "state is maintenance (new fans); expected ready. End its maintenance on GPUStack's page, or leave it out",
+            "state is maintenance (new fans); expected ready. End its maintenance on GPUStack's page or with undrain, or leave it out",
         ),
         ("error", None, "state is error (no message); expected ready. See GPUStack's page, and delete it there"),
         ("deleting", None, "state is deleting (no message); expected ready. Let GPUStack delete it, and run this again"),

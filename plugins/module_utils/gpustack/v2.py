@@ -207,7 +207,7 @@ API = Api(
             "See whether its GPUStack container runs, open port {port} of {ip} to the server, and name the address in the server's NO_PROXY"
         ),
         "not_ready": State("See docker logs of its GPUStack container, and whether it reaches the server's port"),
-        "maintenance": State("End its maintenance on GPUStack's page, or leave it out (--limit)", passes=False),
+        "maintenance": State("End its maintenance on GPUStack's page or with undrain, or leave it out (--limit)", passes=False),
         # Of workers that GPUStack itself makes in a cloud
         "pending": State("See on GPUStack's page what it waits for"),
         "provisioning": State("See on GPUStack's page what it waits for"),
