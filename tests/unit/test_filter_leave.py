@@ -271,3 +271,21 @@ def test_every_change_in_gpustack_is_one_of_the_run_and_no_secret_is_shown():
     found = [task for path in (ROOT / "roles/gpustack/tasks").glob("*.yml") for task in tasks(yaml.safe_load(path.read_text()))]
     asked = [task for task in found if "ascend.gpustack.gpustack_worker" in task]
     assert len(asked) == 3 and all("no_log" in task and task["run_once"] and "delegate_to" in task for task in asked)
+
+
+@pytest.mark.parametrize(
+    ("moved", "left", "goes_on"),
+    [
+        ({"left": ["tiny-1"], "pending": []}, 20, True),
+        ({"left": [], "pending": ["model tiny: 0 of 1 run elsewhere"]}, 20, True),
+        ({"left": [], "pending": []}, 20, False),
+        ({"left": ["tiny-1"], "pending": []}, 0, False),
+        # An answer that failed
+        ({"msg": "no answer"}, 20, True),
+    ],
+)
+def test_a_move_is_waited_for_as_long_as_something_is_to_come(moved, left, goes_on):
+    conditions = yaml.safe_load((ROOT / "roles/gpustack/tasks/rest_move.yml").read_text())[1]["when"]
+    known = {"__gpustack_moved": moved, "_gpustack_wait_left": left}
+    found = [Templar(loader=DataLoader(), variables=known).template(_trusted("{{ " + each + " }}")) for each in conditions]
+    assert all(found) is goes_on
