@@ -89,7 +89,8 @@ def findings(info: dict, hosts: dict[str, Seen], workers: dict[str, Seen], serve
     """All that is wrong, as (host, finding). What is the server's is told of the first host, where this run leaves the server out."""
     records = {worker["name"]: worker for worker in info.get("workers", [])}
     # Whatever is wrong with a host that rests, it is in nobody's way, and its container may be stopped. The server never rests as a whole.
-    resting = {host for host, known in workers.items() if host != server and _state(records.get(known.name, NO_RECORD)) == "drained"}
+    records_of = {host: records.get(known.name, NO_RECORD) for host, known in workers.items() if host != server}
+    resting = {host for host, record in records_of.items() if _state(record, workers[host]) == "drained"}
     found = [(host, item) for host, known in hosts.items() if host not in resting for item in known.findings]
     left = [(host, item) for host in resting for item in workers[host].findings if item.check != "container"]
     found += [(host, replace(item, result="warn")) for host, item in left]
@@ -130,9 +131,10 @@ def _unready(known: Seen, worker: dict | None) -> list[Finding]:
     return [Finding("worker", "fail", f"GPUStack has it as {_state(worker)}")] if _state(worker) not in ("ready", "drained") else []
 
 
-def _state(worker: dict) -> str:
-    """GPUStack's own, but for one that this collection has rest, and for one that it takes for ready and that gives no sign of life."""
-    if worker.get("drained") and worker["state"] != "ready":
+def _state(worker: dict, known: Seen | None = None) -> str:
+    """GPUStack's own, but for one that this collection has rest, which it may not have noticed yet, and for one that it takes for ready and
+    that gives no sign of life."""
+    if worker.get("drained") and (worker["state"] != "ready" or (known and known.still)):
         return "drained"
     return "silent" if worker.get("silent") else worker["state"]
 
@@ -157,7 +159,7 @@ def worker_rows(workers: list[dict], hosts: dict[str, Seen], version: str) -> li
         notes = [text.split(" (")[0] for text in known.unwell or []]
         notes += [f"runs {worker['worker_version']}"] if worker.get("worker_version") not in (None, version) else []
         note = known.away or ", ".join(notes)
-        state = _state(worker)
+        state = _state(worker, known)
         shown = "away" if known.away else state if state == "drained" else known.still or state
         rows.append((worker["name"], worker["ip"], shown, *numbers, note))
     rows = [("WORKER", "ADDRESS", "STATE", "NPUS", "UNWELL", "NPU MEMORY", "NOTE"), *sorted(rows)]
@@ -169,6 +171,7 @@ def sum_line(info: dict, workers: dict[str, Seen], url: str) -> str:
     ready = sum(_state(worker) == "ready" and worker["name"] not in still for worker in there)
     npus = sum(worker["npu_count"] for worker in there)
     total = len({worker["name"] for worker in info["workers"]} | {known.name for known in workers.values() if known.away})
-    drained = sum(_state(worker) == "drained" for worker in there)
+    by_name = {known.name: known for known in workers.values()}
+    drained = sum(_state(worker, by_name.get(worker["name"])) == "drained" for worker in there)
     rest = f", {drained} drained" if drained else ""
     return f"{ready} of {total} workers ready{rest}, {npus} NPUs, GPUStack {info['version']} at {url}{collection.signature()}"
