@@ -289,3 +289,18 @@ def test_a_move_is_waited_for_as_long_as_something_is_to_come(moved, left, goes_
     known = {"__gpustack_moved": moved, "_gpustack_wait_left": left}
     found = [Templar(loader=DataLoader(), variables=known).template(_trusted("{{ " + each + " }}")) for each in conditions]
     assert all(found) is goes_on
+
+
+@pytest.mark.parametrize("file", ["rest_apply.yml"])
+@pytest.mark.parametrize(("given_token", "host", "stops"), [(False, "atlas2", True), (False, "atlas1", False), (True, "atlas2", False)])
+def test_only_the_container_of_a_worker_that_is_named_is_stopped_and_only_where_it_has_to(file, given_token, host, stops):
+    found = yaml.safe_load((ROOT / "roles/gpustack/tasks" / file).read_text())
+    (task,) = [each for each in found if "community.docker.docker_container" in each]
+    for named in ({"gpustack_drain": "atlas2"}, {"gpustack_remove": "atlas2", "_gpustack_leaving_hosts": ["atlas2"]}):
+        told = [templated("{{ " + each + " }}", given_token, "worker", inventory_hostname=host, **named) for each in task["when"]]
+        assert all(told) is stops
+
+
+def test_record_of_a_worker_whose_container_could_not_be_removed_stays():
+    given = {"gpustack_remove": ["atlas1", "atlas2"], "ansible_play_hosts": ["atlas1"]}
+    assert templated("{{ _gpustack_gone }}", **given) == ["atlas1"]
