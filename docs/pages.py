@@ -30,6 +30,7 @@ GUIDES = [
     "firewall",
     "operations",
     "backup",
+    "maintenance",
     "security",
     "swarm",
     "awx",

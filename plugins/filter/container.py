@@ -98,7 +98,7 @@ def token_problems(token: dict) -> list[str]:
     if token["differs"]:
         found.append(
             f"gpustack_token is not the token of the cluster that is there; expected that, which GPUStack keeps in {token['file']}. "
-            "Set gpustack_token to it, or take it out of the inventory: a cluster of this version can't be given another one yet."
+            "Set gpustack_token to it, or take it out of the inventory; the playbook rotate_token gives the cluster another one."
         )
     if token["unknown"]:
         found.append(

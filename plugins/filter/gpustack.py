@@ -23,10 +23,14 @@ def generation(version: Any) -> dict:
         "release": found.release,
         "api": found.api.prefix,
         "adopts": found.api.adopts,
+        "rests": found.api.rests,
+        "every_request": found.api.every_request,
         "models_apart": found.node.work.mirror is not None,
         "data_dir": directory,
         "token_file": found.data.token,
         "given_token": found.data.given_token,
+        "forget_token": found.data.forget_token,
+        "port_setting": list(found.data.port_setting),
         "password_file": f"{directory}/{found.data.password}",
         "minimum_driver": found.minimum_driver,
         "plain_port": found.node.plain_port,
@@ -72,6 +76,7 @@ def verify_summary(info: dict, hosts: list[str], hostvars: Any, groups: dict, se
     whose = {host: verification.setting(hostvars, host, "gpustack_data_seen", {}) or {} for host in hosts}
     found = verification.findings(info, seen, workers, settings["server"], twins(whose))
     found += verification.loss_findings(settings.get("lost") or [], seen, settings["server"])
+    failures = [(host, item) for host, item in found if item.result == "fail"]
     lines, told_by = [], collection.signature()
     if "workers" in info:
         rows = verification.worker_rows(info["workers"], workers, info["version"])
@@ -83,14 +88,14 @@ def verify_summary(info: dict, hosts: list[str], hostvars: Any, groups: dict, se
     return {
         # What is to be copied comes last, as a line of its own.
         "lines": lines + judged,
-        "told": told_above(found),
+        "told": told_above(failures),
         "stats": {
             "collection_version": collection.version(),
             "url": settings["url"],
-            "ok": not found,
+            "ok": not failures,
             "workers": [worker["name"] for worker in info.get("workers", [])],
             "npus": sum(worker["npu_count"] for worker in verification.present(info, workers)),
-            "problems": [f"{host}: {item.message}" for host, item in found],
+            "problems": [f"{host}: {item.message}" for host, item in failures],
         },
     }
 

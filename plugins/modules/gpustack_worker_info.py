@@ -166,6 +166,9 @@ workers:
     silent:
       description: Whether its state is V(ready) although it gave no sign of life for too long.
       type: bool
+    drained:
+      description: Whether this collection has it rest. One that rests is no problem, whatever its state.
+      type: bool
     labels:
       description: Its labels.
       type: dict

@@ -76,7 +76,7 @@ def old_workers(workers: list[dict], hostvars: Any, groups: dict) -> list[dict]:
     for worker in workers:
         if worker["name"] not in names:
             host = ready.get((worker["ip"], worker["port"]))
-            removable = bool(host) or worker["state"] != "ready"
+            removable = bool(host) or (worker["state"] != "ready" and not worker.get("drained"))
             found.append({"id": worker["id"], "name": worker["name"], "removable": removable, "note": _note(worker, host, removable)})
     return found
 

@@ -58,9 +58,17 @@ def host_reset(host: dict, directories: list[dict], settings: dict) -> dict:
     volume = volume_goes(host, settings)
     if volume:
         goes.append(f"the volume {host['data']['name']}")
-    stays += _volume_stays(host, settings) + _images(host) + _firewall(host, settings) + _store(host, settings)
+    stays += _volume_stays(host, settings) + _images(host)
+    elsewhere = _firewall(host, settings) + _store(host, settings)
+    if settings.get("leaves"):
+        goes += [thing for thing, _command in elsewhere]
+    else:
+        stays += elsewhere
     models = [name for each in gone for name in each["containers"]]
-    return {"goes": goes, "stays": [list(thing) for thing in stays], "volume": volume, "models": models, "refusal": ""}
+    return {
+        **{"goes": goes, "stays": [list(thing) for thing in stays], "volume": volume, "models": models, "refusal": ""},
+        "leaves": bool(settings.get("leaves")),
+    }
 
 
 def _left(result: dict) -> Thing:

@@ -3,11 +3,11 @@
 """What a value may be: the kinds that the roles' meta/rules.yml name, and the judgement of one value by its rule.
 
 A rule is a dict: `is` (the kind), and what the kind takes: `empty` and `null` (allowed as well), `secret` (never shown), `from` and `to` of
-a number, `choices`, `of` (the rule of each item), `names` (the kind of text of a dict's keys), `keys` and `needs` of a dict with known
-keys, and `own` of one for further keys the variables that say it, of a path `root` (may be /), `written` (no directory of the system's) and
-`taken` (nor one of these), and of GPUStack's settings `version`, GPUStack's, and `node`, server or worker. `ini`: whether the value may be
-from an INI file. The judgement itself adds `exact`, of what is a secret, a version or a name by its own name in a mapping or behind an
-option, and so has to be a text.
+a number, `choices`, `of` (the rule of each item), `words` (of a list that may be a text with commas too), `names` (the kind of text of a
+dict's keys), `keys` and `needs` of a dict with known keys, and `own` of one for further keys the variables that say it, of a path `root`
+(may be /), `written` (no directory of the system's) and `taken` (nor one of these), and of GPUStack's settings `version`, GPUStack's, and
+`node`, server or worker. `ini`: whether the value may be from an INI file. The judgement itself adds `exact`, of what is a secret, a
+version or a name by its own name in a mapping or behind an option, and so has to be a text.
 """
 
 from __future__ import annotations
@@ -103,6 +103,8 @@ def found(value: Any, secret: bool) -> str:
 
 
 def _list(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[Wrong]:
+    if isinstance(value, str) and rule.get("words"):
+        value = [item.strip() for item in value.split(",") if item.strip()]
     if not isinstance(value, (list, tuple)):
         remedy = "Write each on a line of its own, after a dash." if isinstance(value, str) else "Correct it."
         yield Wrong(where, found(value, secret), "a list", remedy)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import collection
@@ -15,6 +15,7 @@ from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.store im
 
 FAILED_BEFORE = "failed earlier in this run"
 NO_HOST: dict = {}
+NO_RECORD = {"state": ""}
 
 
 @dataclass
@@ -89,11 +90,11 @@ def findings(
 ) -> list[tuple[str, Finding]]:
     """All that is wrong, as (host, finding). What is the server's is told of the first host, where this run leaves the server out. twins:
     hosts that GPUStack takes for one worker, of which it knows now the one and now the other."""
-    found = [(host, item) for host, known in hosts.items() for item in known.findings] + twins
+    records = {worker["name"]: worker for worker in info.get("workers", [])}
+    found = _of_hosts(records, hosts, workers, server) + twins
     one = {host for host, _item in twins}
     blamed = server if server in hosts else next(iter(hosts))
     if "workers" in info:
-        records = {worker["name"]: worker for worker in info["workers"]}
         unfit = {host: known for host, known in workers.items() if known.unfit and not known.still and host not in one}
         found += [(host, item) for host, known in unfit.items() for item in _unready(known, records.get(known.name))]
     elif not hosts[blamed].away and not (blamed == server and hosts[blamed].still):
@@ -112,6 +113,16 @@ def findings(
     return found
 
 
+def _of_hosts(records: dict[str, dict], hosts: dict[str, Seen], workers: dict[str, Seen], server: str) -> list[tuple[str, Finding]]:
+    """What the hosts say of themselves. Whatever is wrong with one that rests, it is in nobody's way, and its container may be stopped. The
+    server never rests as a whole."""
+    records_of = {host: records.get(known.name, NO_RECORD) for host, known in workers.items() if host != server}
+    resting = {host for host, record in records_of.items() if _state(record, workers[host]) == "drained"}
+    found = [(host, item) for host, known in hosts.items() if host not in resting for item in known.findings]
+    left = [(host, item) for host in resting for item in workers[host].findings if item.check != "container"]
+    return found + [(host, replace(item, result="warn")) for host, item in left]
+
+
 def loss_findings(lost: list[str], hosts: dict[str, Seen], server: str) -> list[tuple[str, Finding]]:
     """What GPUStack no longer knows, as a finding of its server's."""
     return [(server if server in hosts else next(iter(hosts)), Finding("records", "fail", *lost[:2]))] if lost else []
@@ -128,11 +139,14 @@ def _unready(known: Seen, worker: dict | None) -> list[Finding]:
         return []
     if worker is None:
         return [Finding("worker", "fail", "GPUStack does not know it")]
-    return [Finding("worker", "fail", f"GPUStack has it as {_state(worker)}")] if _state(worker) != "ready" else []
+    return [Finding("worker", "fail", f"GPUStack has it as {_state(worker)}")] if _state(worker) not in ("ready", "drained") else []
 
 
-def _state(worker: dict) -> str:
-    """GPUStack's own, but for one that it takes for ready and that gives no sign of life."""
+def _state(worker: dict, known: Seen | None = None) -> str:
+    """GPUStack's own, but for one that this collection has rest, which it may not have noticed yet, and for one that it takes for ready and
+    that gives no sign of life."""
+    if worker.get("drained") and (worker["state"] != "ready" or (known and known.still)):
+        return "drained"
     return "silent" if worker.get("silent") else worker["state"]
 
 
@@ -156,7 +170,9 @@ def worker_rows(workers: list[dict], hosts: dict[str, Seen], version: str) -> li
         notes = [text.split(" (")[0] for text in known.unwell or []]
         notes += [f"runs {worker['worker_version']}"] if worker.get("worker_version") not in (None, version) else []
         note = known.away or ", ".join(notes)
-        rows.append((worker["name"], worker["ip"], "away" if known.away else known.still or _state(worker), *numbers, note))
+        state = _state(worker, known)
+        shown = "away" if known.away else state if state == "drained" else known.still or state
+        rows.append((worker["name"], worker["ip"], shown, *numbers, note))
     rows = [("WORKER", "ADDRESS", "STATE", "NPUS", "UNWELL", "NPU MEMORY", "NOTE"), *sorted(rows)]
     return rows if any(row[-1] for row in rows[1:]) else [row[:-1] for row in rows]
 
@@ -166,4 +182,7 @@ def sum_line(info: dict, workers: dict[str, Seen], url: str) -> str:
     ready = sum(_state(worker) == "ready" and worker["name"] not in still for worker in there)
     npus = sum(worker["npu_count"] for worker in there)
     total = len({worker["name"] for worker in info["workers"]} | {known.name for known in workers.values() if known.away})
-    return f"{ready} of {total} workers ready, {npus} NPUs, GPUStack {info['version']} at {url}{collection.signature()}"
+    by_name = {known.name: known for known in workers.values()}
+    drained = sum(_state(worker, by_name.get(worker["name"])) == "drained" for worker in there)
+    rest = f", {drained} drained" if drained else ""
+    return f"{ready} of {total} workers ready{rest}, {npus} NPUs, GPUStack {info['version']} at {url}{collection.signature()}"

@@ -47,6 +47,8 @@ def as_question(name: str, option: dict) -> dict:
     """What a survey can ask of a variable: type, choices and default."""
     if option["type"] == "bool":
         return {"type": "multiplechoice", "choices": ["true", "false"], "default": str(option["default"]).lower()}
+    if option["type"] == "list" and name not in WORDS:
+        return {"type": "text", "default": ",".join(option["default"])}
     if option["type"] == "list":
         return {"type": "multiselect", "choices": WORDS[name], "default": "\n".join(option["default"])}
     assert option["type"] == "int", f"{name} is of a type that no survey has"

@@ -34,6 +34,7 @@ FILTERS = [
     "container",
     "gpustack",
     "image",
+    "leave",
     "nfs",
     "preflight",
     "records",
@@ -235,7 +236,8 @@ def test_named_playbook_inventory_and_make_target_exist(path):
         "NAME",
         "lab",
         "managed",
-    }  # a placeholder, and labels of containers and volumes
+        "drained",
+    }  # a placeholder, and labels of containers, volumes and workers
     assert full_names - PLAYBOOKS - MODULES - ROLES == set()
     targets = set(re.findall(r"^make ([a-z0-9-]+)", text, flags=re.M))
     makefile = (ROOT / "Makefile").read_text()

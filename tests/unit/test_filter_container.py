@@ -165,7 +165,7 @@ def test_token_that_a_cluster_does_not_take_is_refused_with_what_to_do_now():
     assert container.token_problems(fits) == []
     assert container.token_problems({**fits, "differs": True}) == [
         "gpustack_token is not the token of the cluster that is there; expected that, which GPUStack keeps in /srv/gpustack/token. Set "
-        "gpustack_token to it, or take it out of the inventory: a cluster of this version can't be given another one yet."
+        "gpustack_token to it, or take it out of the inventory; the playbook rotate_token gives the cluster another one."
     ]
     assert container.token_problems({**fits, "unknown": True}) == [
         "gpustack_server_config has a database_url, and gpustack_token is not set; expected the token of the cluster in that database. Set "

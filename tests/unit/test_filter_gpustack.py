@@ -427,6 +427,23 @@ def test_container_that_docker_starts_again_is_left_to_what_gpustack_says_of_its
     ]
 
 
+@pytest.mark.parametrize("state", ["not_ready", "ready"])
+def test_worker_that_rests_is_shown_as_such_and_its_stopped_container_is_no_problem(state):
+    resting = {**worker("atlas2", state), "drained": True}
+    found = verified([worker("atlas1"), resting], {"atlas1": still("running"), "atlas2": still("exited")})
+    assert found["stats"]["ok"] and found["told"] == {}
+    assert [line.split()[2] for line in found["lines"][1:3]] == ["ready", "drained"]
+    assert "1 of 2 workers ready, 1 drained, " in found["lines"][3] and len(found["lines"]) == 4
+
+
+def test_what_is_wrong_with_a_host_whose_worker_rests_is_a_warning():
+    resting = {**worker("atlas2", "maintenance"), "drained": True}
+    hostvars = {"atlas1": still("running"), "atlas2": {**still("running"), "ascend_driver_check_npus": ALARM}}
+    found = verified([worker("atlas1"), resting], hostvars)
+    assert found["stats"]["ok"] and found["told"] == {} and found["stats"]["problems"] == []
+    assert [line for line in found["lines"] if line.startswith("WARN [npus] atlas2: ")]
+
+
 def test_stopped_server_is_told_once():
     found = verified(None, {"atlas1": still("exited"), "atlas2": still("running")})
     assert [line for line in found["lines"] if line.startswith("FAIL")] == [

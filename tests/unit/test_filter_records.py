@@ -42,6 +42,10 @@ def test_ready_worker_of_somebody_else_is_never_removable():
     assert old(*others) == [(9, False), (10, False), (11, False)]
 
 
+def test_worker_that_another_inventory_has_rest_is_no_worker_that_is_gone():
+    assert old({**worker(8, "theirs", "10.9.9.9", "maintenance"), "drained": True}) == [(8, False)]
+
+
 def test_old_workers_are_told_with_one_command_for_those_that_can_go():
     found = records.old_workers(
         [

@@ -267,7 +267,7 @@ def test_instances_that_gpustack_runs_on_a_host_are_known_by_its_workers_name():
 
 def test_models_that_are_left_without_their_worker_go_too():
     (task,) = (
-        task for task in yaml.safe_load((ROOT / "roles/gpustack/tasks/reset.yml").read_text()) if task["name"].endswith("worker ran")
+        task for task in yaml.safe_load((ROOT / "roles/gpustack/tasks/reset_apply.yml").read_text()) if task["name"].endswith("worker ran")
     )
     left = {**HOST, "container": None, "models": {"workers": [], "workloads": [workload("late", True), workload("theirs", False)]}}
     plan = {"gpustack_reset_plan": {"models": ["mine-run-0"]}, "_gpustack_reset_settings": SETTINGS}

@@ -243,6 +243,7 @@ def test_a_healthy_worker_is_returned_whole(server: Server) -> None:
                 "created_at": "2026-11-22T02:00:00Z",
                 "silent_s": None,
                 "silent": False,
+                "drained": False,
                 "labels": {"os": "linux", "arch": "arm64", "worker-name": "atlas1"},
                 "npus": [
                     {
@@ -613,6 +614,7 @@ def test_a_worker_of_gpustack_2_is_returned_as_one_of_0_7_is(server_2: Server) -
         "created_at": "2026-11-27T03:46:43.631808Z",
         "silent_s": 10,
         "silent": False,
+        "drained": False,
         "labels": {"os": "linux", "arch": "amd64", "worker-name": "npu02"},
         "npu_count": 8,
     }
@@ -656,7 +658,7 @@ def test_a_worker_of_gpustack_2_that_has_joined_and_does_not_listen_yet_is_waite
         (
             "maintenance",
             "new fans",
-            "state is maintenance (new fans); expected ready. End its maintenance on GPUStack's page, or leave it out",
+            "state is maintenance (new fans); expected ready. End its maintenance on GPUStack's page or with undrain, or leave it out",
         ),
         ("error", None, "state is error (no message); expected ready. See GPUStack's page, and delete it there"),
         ("deleting", None, "state is deleting (no message); expected ready. Let GPUStack delete it, and run this again"),

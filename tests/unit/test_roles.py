@@ -132,8 +132,8 @@ def test_each_task_says_what_it_does_without_another(path):
 @pytest.mark.parametrize(
     "module, rooms",
     [
-        # A hand-made container's own, which may be stopped, is looked for on its host.
-        ("gpustack_token_info", {"token.yml", "takeover.yml"}),
+        # A hand-made container's own, which may be stopped, and one that is exchanged are looked for on their hosts.
+        ("gpustack_token_info", {"token.yml", "takeover.yml", "rotate.yml"}),
         ("gpustack_worker_info", {"workers.yml"}),
     ],
 )

@@ -11,6 +11,11 @@ from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Api
 
+# How a worker is known that this collection has rest: by its record's label where GPUStack has no such state, else by the reason that
+# stands on its page
+DRAINED_LABEL = "ascend.gpustack.drained"
+DRAINED_REASON = "Drained by ascend.gpustack; its playbook undrain ends that."
+
 
 @dataclass(frozen=True)
 class Npu:
@@ -32,7 +37,8 @@ class Npu:
 @dataclass(frozen=True)
 class Worker:
     """worker_uuid: what its data directory is known by, None where GPUStack keeps that to itself. silent_s: seconds since its last sign of
-    life; None where that is counted by the worker's own clock. silent: whether that is too long for a state of ready to be believed."""
+    life; None where that is counted by the worker's own clock. silent: whether that is too long for a state of ready to be believed.
+    drained: whether this collection has it rest."""
 
     id: int
     name: str
@@ -47,6 +53,7 @@ class Worker:
     created_at: str
     silent_s: int | None
     silent: bool
+    drained: bool
     labels: dict
     npus: list[Npu] = field(default_factory=list)
 
@@ -66,18 +73,27 @@ class Model:
 @dataclass(frozen=True)
 class Instance:
     """A model's instance. worker_id: of its worker, None before it has one; followers: of the further workers that it runs on, in their
-    order."""
+    order; claims: bytes that it takes of each NPU, by their indexes, on its worker and on each of the followers."""
 
+    id: int
     name: str
     model: str
+    state: str
+    state_message: str | None
     worker_id: int | None
     followers: list[int | None]
+    claims: list[dict[int, int]]
 
     def workload(self, worker_id: int) -> str | None:
         """What its containers on a worker are called by, as GPUStack has it in get_deployment_metadata; None where it has none there."""
         if self.worker_id == worker_id:
             return self.name
         return f"{self.name}-f{self.followers.index(worker_id)}" if worker_id in self.followers else None
+
+    @property
+    def parts(self) -> list[tuple[int | None, dict[int, int]]]:
+        """Each of its workers with what it takes there."""
+        return list(zip([self.worker_id, *self.followers], self.claims))
 
 
 def worker(item: Mapping[str, Any], api: Api, now: float | None) -> Worker:
@@ -99,9 +115,17 @@ def worker(item: Mapping[str, Any], api: Api, now: float | None) -> Worker:
         created_at=item.get("created_at") or "",
         silent_s=since,
         silent=state == "ready" and since is not None and since > (api.silence or 0),
+        drained=is_drained(item, api),
         labels=item.get("labels") or {},
         npus=[_npu(name, kind, device) for device in status.get("gpu_devices") or [] if device.get("type") == kind],
     )
+
+
+def is_drained(item: Mapping[str, Any], api: Api) -> bool:
+    if not api.rests:
+        return DRAINED_LABEL in (item.get("labels") or {})
+    maintenance = item.get("maintenance") or {}
+    return bool(maintenance.get("enabled")) and maintenance.get("message") == DRAINED_REASON
 
 
 def _seconds_since(text: Any, now: float) -> int | None:
@@ -140,5 +164,19 @@ def model(item: Mapping[str, Any]) -> Model:
 
 def instance(item: Mapping[str, Any]) -> Instance:
     servers = (item.get("distributed_servers") or {}).get("subordinate_workers") or []
-    followers = [server.get("worker_id") for server in servers]
-    return Instance(item.get("name") or "", item.get("model_name") or "", item.get("worker_id"), followers)
+    return Instance(
+        id=item["id"],
+        name=item.get("name") or "",
+        model=item.get("model_name") or "",
+        state=item.get("state") or "unknown",
+        state_message=item.get("state_message") or None,
+        worker_id=item.get("worker_id"),
+        followers=[server.get("worker_id") for server in servers],
+        claims=[_claim(each) for each in (item, *servers)],
+    )
+
+
+def _claim(part: Mapping[str, Any]) -> dict[int, int]:
+    """As GPUStack reckoned it (ComputedResourceClaim), else nothing of each NPU that it names."""
+    claimed = (part.get("computed_resource_claim") or {}).get("vram") or {}
+    return {int(index): size or 0 for index, size in (claimed or dict.fromkeys(part.get("gpu_indexes") or [])).items()}

@@ -36,8 +36,8 @@ class Answer(NamedTuple):
     time: float | None
 
 
-# URL and time limit in seconds to the answer; raises what urllib raises.
-Fetch = Callable[[str, float], Answer]
+# URL and time limit in seconds to the answer, of a change also its method and what is sent with it; raises what urllib raises.
+Fetch = Callable[..., Answer]
 
 
 class ApiError(Exception):
@@ -57,11 +57,14 @@ def fetcher(token: str, validate_certs: bool = True, ca_path: str | None = None)
     """A Fetch over HTTP. Proxies of the environment are not used: a cluster's addresses are its own. A redirect is not
     followed, so that the token goes to the given host alone."""
 
-    def fetch(url: str, timeout: float) -> Answer:
+    def fetch(url: str, timeout: float, method: str = "GET", body: Any = None) -> Answer:
         deadline = time.monotonic() + timeout
+        sent = {} if body is None else {"Content-Type": "application/json"}
         try:
             answer = open_url(
                 url,
+                method=method,
+                data=None if body is None else json.dumps(body),
                 timeout=timeout,
                 use_proxy=False,
                 validate_certs=validate_certs,
@@ -71,7 +74,7 @@ def fetcher(token: str, validate_certs: bool = True, ca_path: str | None = None)
                 force_basic_auth=True,
                 follow_redirects="none",
                 decompress=False,
-                headers={"Accept": "application/json"},
+                headers={"Accept": "application/json", **sent},
             )
         except urllib.error.HTTPError as error:
             return Answer(error.code, b"", None)
@@ -139,6 +142,23 @@ class Client:
         """The names of the records of a list, whose path is that below the API's prefix."""
         return self._shaped(path, lambda item: str(item[key]))
 
+    def items(self, path: str) -> list[dict[str, Any]]:
+        """The records of a list as they are, to be changed."""
+        return self._list(path)
+
+    def change(self, method: str, path: str, body: Any = None) -> bool:
+        """Change a record, whose path is that below the API's prefix. False where there is none any more."""
+        whole = self.api.prefix + path
+        status = self._answer(whole, method, body).status
+        if status in (200, 204, 404):
+            return status != 404
+        if status < 500 and status not in (401, 403, 429):
+            raise ApiError(
+                "server_error",
+                f"GPUStack at {self.url} answers {method} {whole} with {status}; expected it done. See docker logs on the server's host",
+            )
+        raise self._refused_status(whole, status)
+
     def admin_must_change_password(self) -> bool | None:
         """True as long as admin's password is the one that GPUStack made; None without a user admin, and where the cluster token may not
         read users."""
@@ -182,11 +202,7 @@ class Client:
             page += 1
 
     def _get(self, path: str) -> Any:
-        try:
-            status, body, time_there = self._fetch(self.url + path, self._timeout)
-        # urllib, http.client, ssl and Ansible each raise their own.
-        except Exception as error:
-            raise self._unanswered(error) from error
+        status, body, time_there = self._answer(path)
         if status != 200:
             raise self._refused_status(path, status)
         self._now = time_there
@@ -194,6 +210,13 @@ class Client:
             return json.loads(body)
         except ValueError as error:
             raise self._not_gpustack(f"its {path} is no JSON") from error
+
+    def _answer(self, path: str, *change: Any) -> Answer:
+        try:
+            return self._fetch(self.url + path, self._timeout, *change)
+        # urllib, http.client, ssl and Ansible each raise their own.
+        except Exception as error:
+            raise self._unanswered(error) from error
 
     def _unanswered(self, error: Exception) -> ApiError:
         cause = getattr(error, "reason", None)

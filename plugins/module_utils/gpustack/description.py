@@ -91,7 +91,10 @@ class Api:
     prefix: of all its paths but /version. device_type: what it calls an NPU, also within a model's gpu_ids. lists: kinds of records besides
     workers, with the path of their list and the key of their name. states: a worker's, with what to do. silence: seconds without a sign of
     life after which a worker is not taken for ready, whatever its state says; None where its state is all there is. adopts: whether a
-    worker whose data directory holds nothing but its name is given the record of that name.
+    worker whose data directory holds nothing but its name is given the record of that name. rests: whether GPUStack itself has workers
+    that get no models until they are told to go on; where it has none, one's container is stopped. every_request: whether workers and
+    server prove themselves to each other by the cluster token in every request, so that one with another token is cut off; else a worker
+    does when it starts, and has a credential of its own from then on.
     """
 
     prefix: str
@@ -100,6 +103,8 @@ class Api:
     states: Mapping[str, State]
     silence: int | None
     adopts: bool
+    rests: bool
+    every_request: bool
 
 
 @dataclass(frozen=True)
@@ -184,9 +189,11 @@ class Backup:
 class Data:
     """What a node keeps. directory: in its container; token and password: the files in it in which GPUStack writes down those that it
     made; cluster: files that tell that there is a cluster in it; given_token: whether a cluster is made with the token that is given when
-    GPUStack starts for the first time, and has that for ever, where others are made without, and take what is given later; page_token:
-    of those that GPUStack makes for a cluster that is made on its page; own and own_cache: everything that GPUStack and its tools put into
-    the data directory and into the cache by themselves; downloads: what of the cache is models."""
+    GPUStack starts for the first time, and keeps that, where others are made without, and take what is given later; forget_token: a
+    shell's words, run in the server's container with the database's port as $1, after which GPUStack takes the token that it is given
+    when it starts next, as if for the first time; port_setting: what gives that port, and its usual one; page_token: of those that
+    GPUStack makes for a cluster that is made on its page; own and own_cache: everything that GPUStack and its tools put into the data
+    directory and into the cache by themselves; downloads: what of the cache is models."""
 
     directory: str
     token: str
@@ -199,6 +206,8 @@ class Data:
     backup: Backup
     downloads: tuple[str, ...] = ()
     page_token: str = ""
+    forget_token: str = ""
+    port_setting: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)

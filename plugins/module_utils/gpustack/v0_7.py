@@ -164,6 +164,9 @@ API = Api(
     # A worker's last sign of life has the time of the worker's own clock.
     silence=None,
     adopts=False,
+    rests=False,
+    # gpustack/api/auth.py, authenticate_system_user and worker_auth
+    every_request=True,
 )
 
 # A worker asks the server through truststore (gpustack/client/generated_http_client.py), which has OpenSSL read its usual places, and what

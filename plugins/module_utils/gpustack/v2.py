@@ -27,6 +27,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
 )
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_backup import BACKUP
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_runners import RUNNERS
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_token import FORGET_TOKEN
 
 
 def _names(text: str) -> frozenset[str]:
@@ -193,6 +194,8 @@ DATA = Data(
     downloads=("huggingface", "model_scope"),
     # gpustack/routes/clusters.py; a server ends at once where another cluster of its own has that token.
     page_token="gpustack_",
+    forget_token=FORGET_TOKEN,
+    port_setting=("database_port", "5432"),
 )
 
 # The cluster token may not read users. A worker's states are WorkerStateEnum's (gpustack/schemas/workers.py).
@@ -206,7 +209,7 @@ API = Api(
             "See whether its GPUStack container runs, open port {port} of {ip} to the server, and name the address in the server's NO_PROXY"
         ),
         "not_ready": State("See docker logs of its GPUStack container, and whether it reaches the server's port"),
-        "maintenance": State("End its maintenance on GPUStack's page, or leave it out (--limit)", passes=False),
+        "maintenance": State("End its maintenance on GPUStack's page or with undrain, or leave it out (--limit)", passes=False),
         # Of workers that GPUStack itself makes in a cloud
         "pending": State("See on GPUStack's page what it waits for"),
         "provisioning": State("See on GPUStack's page what it waits for"),
@@ -218,6 +221,10 @@ API = Api(
     # and asks it itself in clusters of at most 50 workers, or where GPUSTACK_WORKER_UNREACHABLE_CHECK_MODE says so.
     silence=60,
     adopts=True,
+    # gpustack/routes/workers.py, update_worker; the scheduler takes those that are ready alone.
+    rests=True,
+    # gpustack/worker/worker_manager.py, register_with_server
+    every_request=False,
 )
 
 # The first holds the namespaces of a model's containers, the second starts one again that is unwell (gpustack_runtime/envs.py:

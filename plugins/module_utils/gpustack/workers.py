@@ -44,8 +44,13 @@ def compare(workers: list[Worker], expected: Mapping[str, int | None], api: Api)
         else:
             problem = _fault(worker, count, api)
         problems += [problem] if problem else []
-        pending = pending or bool(problem) and (worker is None or worker.state == "ready" or _state(worker, api).passes)
+        pending = pending or (bool(problem) and _passes(worker, api))
     return Comparison(problems, sorted(set(present) - set(expected)) if expected else [], pending)
+
+
+def _passes(worker: Worker | None, api: Api) -> bool:
+    """Whether what is wrong with it may be over after a while."""
+    return worker is None or (not worker.drained and (worker.state == "ready" or _state(worker, api).passes))
 
 
 def _state(worker: Worker, api: Api) -> State:
@@ -53,7 +58,10 @@ def _state(worker: Worker, api: Api) -> State:
 
 
 def _fault(worker: Worker, npus: int, api: Api) -> str:
-    """What is wrong; empty for nothing."""
+    """What is wrong; empty for nothing, and for one that rests."""
+    if worker.drained:
+        running = f"worker {worker.name}: it is to rest, and its container runs; expected that stopped. Run drain again, or undrain"
+        return running if worker.state == "ready" else ""
     if worker.state != "ready":
         message = re.sub(r"<[^>]*>", "", worker.state_message or "no message").rstrip(". ")
         remedy = _state(worker, api).remedy.format(ip=worker.ip, port=worker.port)
