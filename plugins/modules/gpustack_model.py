@@ -1,0 +1,156 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gpustack_model
+short_description: Create, change, scale or remove a model of GPUStack
+version_added: 0.2.0
+description:
+  - Compares what is said of a model with what GPUStack has by that name, and changes what differs through its API, whichever generation of
+    GPUStack that is.
+  - Where more than O(replicas) or O(categories) differs, the model's instances are stopped, and started with what is said then, since GPUStack
+    itself lets old ones run on. A change that GPUStack refuses leaves the model as it was.
+  - Does not wait until the model runs; M(ascend.gpustack.gpustack_model_info) does.
+  - The API is asked with the cluster token, which may write models, their instances and their routes. Proxies set in the environment are not used.
+author:
+  - ascend.gpustack contributors (@ascend-gpustack)
+extends_documentation_fragment:
+  - ascend.gpustack.attributes.model
+  - ascend.gpustack.attributes.group
+  - ascend.gpustack.attributes.server
+options:
+  name:
+    description: The model's name.
+    type: str
+    required: true
+  state:
+    description: V(absent) removes it from GPUStack. No file of the model is deleted.
+    type: str
+    choices: [present, absent]
+    default: present
+  path:
+    description: Its folder, or its file where it is one (GGUF), as the containers of GPUStack see it.
+    type: str
+  model_scope:
+    description: Its id at ModelScope, such as V(Qwen/Qwen3-32B).
+    type: str
+  hugging_face:
+    description: Its id at Hugging Face.
+    type: str
+  file:
+    description: Which file of O(model_scope) or O(hugging_face) is the model.
+    type: str
+  backend:
+    description:
+      - V(vllm), V(mindie), V(sglang), V(vox_box), V(llama_box), V(custom), or the name of a backend that was added in GPUStack.
+      - The default follows from the model.
+    type: str
+  version:
+    description: The backend's version. Without it, a model that is there keeps its own, and GPUStack chooses for a new one.
+    type: str
+  replicas:
+    description: How many instances run; V(0) stops it.
+    type: int
+    default: 1
+  npus:
+    description: NPUs of each instance, as its tensor parallel size. Without it GPUStack chooses.
+    type: int
+  hosts:
+    description: The workers that it may run on, by their names.
+    type: list
+    elements: str
+    default: []
+  chips:
+    description: The NPUs that it may use, as lists of their indexes in GPUStack by the workers' names.
+    type: dict
+    default: {}
+  across_hosts:
+    description: Whether one instance may spread over several workers; the default is whether O(chips) names several.
+    type: bool
+  context:
+    description: The context length in tokens.
+    type: int
+  memory:
+    description:
+      - The share of each NPU's memory that it may take. The default is V(0.8) for vLLM and MindIE, and the backend's own for others; V(0) leaves it
+        to the backend.
+    type: float
+  shared_memory:
+    description:
+      - Its shared memory in GiB, where models run in containers of their own. The default is V(16) for vLLM, MindIE and SGLang; V(0) leaves it to
+        GPUStack.
+    type: int
+  parameters:
+    description: Further parameters of the backend, such as V(--enable-expert-parallel).
+    type: list
+    elements: str
+    default: []
+  env:
+    description: Its environment.
+    type: dict
+    default: {}
+  categories:
+    description: What it is good for. Without it GPUStack finds out, and what it found stays.
+    type: list
+    elements: str
+    choices: [llm, embedding, reranker, image, speech_to_text, text_to_speech, unknown]
+  settings:
+    description: Further fields of GPUStack's own model, by its names for them. What is not named stays as it is.
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Serve Qwen3-32B on four NPUs
+  ascend.gpustack.gpustack_model:
+    url: http://172.16.33.106:8080
+    token: "{{ vault_gpustack_token }}"
+    name: qwen3-32b
+    path: /data/models/Qwen/Qwen3-32B
+    npus: 4
+    context: 32768
+
+- name: Stop it
+  ascend.gpustack.gpustack_model:
+    url: http://172.16.33.106:8080
+    token: "{{ vault_gpustack_token }}"
+    name: qwen3-32b
+    path: /data/models/Qwen/Qwen3-32B
+    npus: 4
+    context: 32768
+    replicas: 0
+
+- name: Remove it
+  ascend.gpustack.gpustack_model:
+    url: http://172.16.33.106:8080
+    token: "{{ vault_gpustack_token }}"
+    name: qwen3-32b
+    state: absent
+"""
+
+RETURN = r"""
+action:
+  description: What was done, or would be in check mode; one of V(none), V(created), V(changed), V(scaled), V(restarted), V(removed).
+  returned: success
+  type: str
+  sample: created
+changes:
+  description: GPUStack's fields that differ, by their names.
+  returned: success
+  type: list
+  elements: str
+  sample: [backend_parameters]
+id:
+  description: The model's number in GPUStack; V(null) where there is none.
+  returned: success
+  type: int
+reason:
+  description:
+    - Why not; as of M(ascend.gpustack.gpustack_worker_info), or V(rejected) where GPUStack refuses what is said of the model, and V(model) where no
+      GPUStack could be asked for it.
+  returned: failure
+  type: str
+  sample: rejected
+"""
