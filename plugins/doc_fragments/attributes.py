@@ -63,30 +63,6 @@ attributes:
     support: full
 """
 
-    # For the modules of models
-    SERVER = r"""
-options:
-  url:
-    description: The GPUStack server, such as V(http://172.16.33.106:8080).
-    type: str
-    required: true
-  token:
-    description: The cluster token.
-    type: str
-    required: true
-  timeout:
-    description: Seconds for one request.
-    type: int
-    default: 30
-  validate_certs:
-    description: Whether the certificate of an C(https) server must be valid.
-    type: bool
-    default: true
-  ca_path:
-    description: A file with the certificates of the authorities to trust.
-    type: path
-"""
-
     GROUP = r"""
 attributes:
   action_group:

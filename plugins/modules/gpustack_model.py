@@ -10,17 +10,26 @@ version_added: 0.2.0
 description:
   - Compares what is said of a model with what GPUStack has by that name, and changes what differs through its API, whichever generation of
     GPUStack that is.
-  - Where more than O(replicas) or O(categories) differs, the model's instances are stopped, and started with what is said then, since GPUStack
+  - Where more than O(replicas) or O(categories) differs, the model's instances are stopped, and started with what is said then, since
+    GPUStack
     itself lets old ones run on. A change that GPUStack refuses leaves the model as it was.
   - Does not wait until the model runs; M(ascend.gpustack.gpustack_model_info) does.
-  - The API is asked with the cluster token, which may write models, their instances and their routes. Proxies set in the environment are not used.
+  - The API is asked with the cluster token, which may write models, their instances and their routes. Proxies set in the environment are
+    not used.
 author:
   - ascend.gpustack contributors (@ascend-gpustack)
 extends_documentation_fragment:
   - ascend.gpustack.attributes.model
   - ascend.gpustack.attributes.group
-  - ascend.gpustack.attributes.server
 options:
+  url:
+    description: The GPUStack server, such as V(http://172.16.33.106:8080).
+    type: str
+    required: true
+  token:
+    description: The cluster token.
+    type: str
+    required: true
   name:
     description: The model's name.
     type: str
@@ -74,12 +83,14 @@ options:
     type: int
   memory:
     description:
-      - The share of each NPU's memory that it may take. The default is V(0.8) for vLLM and MindIE, and the backend's own for others; V(0) leaves it
+      - The share of each NPU's memory that it may take. The default is V(0.8) for vLLM and MindIE, and the backend's own for others; V(0)
+        leaves it
         to the backend.
     type: float
   shared_memory:
     description:
-      - Its shared memory in GiB, where models run in containers of their own. The default is V(16) for vLLM, MindIE and SGLang; V(0) leaves it to
+      - Its shared memory in GiB, where models run in containers of their own. The default is V(16) for vLLM, MindIE and SGLang; V(0)
+        leaves it to
         GPUStack.
     type: int
   parameters:
@@ -100,6 +111,17 @@ options:
     description: Further fields of GPUStack's own model, by its names for them. What is not named stays as it is.
     type: dict
     default: {}
+  timeout:
+    description: Seconds for one request.
+    type: int
+    default: 30
+  validate_certs:
+    description: Whether the certificate of an C(https) server must be valid.
+    type: bool
+    default: true
+  ca_path:
+    description: A file with the certificates of the authorities to trust.
+    type: path
 """
 
 EXAMPLES = r"""
@@ -148,7 +170,8 @@ id:
   type: int
 reason:
   description:
-    - Why not; as of M(ascend.gpustack.gpustack_worker_info), or V(rejected) where GPUStack refuses what is said of the model, and V(model) where no
+    - Why not; as of M(ascend.gpustack.gpustack_worker_info), or V(rejected) where GPUStack refuses what is said of the model, and
+      V(model) where no
       GPUStack could be asked for it.
   returned: failure
   type: str

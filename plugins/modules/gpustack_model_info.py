@@ -18,8 +18,15 @@ author:
 extends_documentation_fragment:
   - ascend.gpustack.attributes.info
   - ascend.gpustack.attributes.group
-  - ascend.gpustack.attributes.server
 options:
+  url:
+    description: The GPUStack server, such as V(http://172.16.33.106:8080).
+    type: str
+    required: true
+  token:
+    description: The cluster token.
+    type: str
+    required: true
   names:
     description: The models to judge, to wait for and to ask; those that GPUStack does not have are a problem.
     type: list
@@ -43,6 +50,17 @@ options:
     type: list
     elements: str
     default: []
+  timeout:
+    description: Seconds for one request.
+    type: int
+    default: 30
+  validate_certs:
+    description: Whether the certificate of an C(https) server must be valid.
+    type: bool
+    default: true
+  ca_path:
+    description: A file with the certificates of the authorities to trust.
+    type: path
 """
 
 EXAMPLES = r"""
@@ -88,7 +106,8 @@ version:
   type: str
 models:
   description:
-    - All models, in the order in which they were made, as M(ascend.gpustack.gpustack_model) takes them. In place of a secret stands the name of a
+    - All models, in the order in which they were made, as M(ascend.gpustack.gpustack_model) takes them. In place of a secret stands the
+      name of a
       variable, such as V({{ vault_qwen3_32b_hf_token }}).
   returned: success
   type: list

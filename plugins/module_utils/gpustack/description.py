@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.models_description import Models
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import Key
 
 
@@ -258,6 +259,7 @@ class Generation:
     data: Data
     ports: Ports
     api: Api
+    models: Models
     command_line: CommandLine
     version_script: str
     log_signs: tuple[Sign, ...]

@@ -22,6 +22,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
     Trust,
     Work,
 )
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v0_7_models import MODELS
 
 
 def _names(text: str) -> frozenset[str]:
@@ -160,6 +161,7 @@ GENERATION = Generation(
     data=DATA,
     ports=PORTS,
     api=API,
+    models=MODELS,
     command_line=COMMAND_LINE,
     # The metadata first: to print its version itself, GPUStack loads all of itself, which takes many seconds.
     version_script=(

@@ -25,6 +25,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
     Trust,
     Work,
 )
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_models import MODELS
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_runners import RUNNERS
 
 
@@ -283,6 +284,7 @@ GENERATION = Generation(
     data=DATA,
     ports=PORTS,
     api=API,
+    models=MODELS,
     command_line=COMMAND_LINE,
     # The metadata first: to print its version itself, GPUStack loads all of itself, which takes many seconds.
     version_script=(
