@@ -177,3 +177,67 @@ reason:
   type: str
   sample: rejected
 """
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import api as gpustack_api
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import model_change, models
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.models_api import ModelsClient
+
+SPEC = {
+    "url": {"type": "str", "required": True},
+    "token": {"type": "str", "required": True, "no_log": True},
+    "name": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    **{name: {"type": "str"} for name in ("path", "model_scope", "hugging_face", "file", "backend", "version")},
+    "replicas": {"type": "int", "default": 1},
+    "npus": {"type": "int"},
+    "hosts": {"type": "list", "elements": "str", "default": []},
+    "chips": {"type": "dict", "default": {}},
+    "across_hosts": {"type": "bool"},
+    "context": {"type": "int"},
+    "memory": {"type": "float"},
+    "shared_memory": {"type": "int"},
+    "parameters": {"type": "list", "elements": "str", "default": []},
+    "env": {"type": "dict", "default": {}},
+    "categories": {
+        "type": "list",
+        "elements": "str",
+        "choices": ["llm", "embedding", "reranker", "image", "speech_to_text", "text_to_speech", "unknown"],
+    },
+    "settings": {"type": "dict", "default": {}},
+    "timeout": {"type": "int", "default": 30},
+    "validate_certs": {"type": "bool", "default": True},
+    "ca_path": {"type": "path"},
+}
+
+
+def fault(item: dict) -> str:
+    """What is wrong with what is said of a model; empty where nothing is."""
+    sources = [key for key in models.SOURCES if item.get(key)]
+    if item["state"] == "present" and len(sources) != 1 and "source" not in item["settings"]:
+        said = " and ".join(sources) if sources else "no source"
+        return f"the model {item['name']} has {said}; expected one of path, model_scope and hugging_face. Give that one."
+    return ""
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    params = module.params
+    module.no_log_values.update(redact.secrets_of(params["parameters"], {key: str(value) for key, value in params["env"].items()}))
+    wrong = fault(params)
+    if wrong:
+        module.fail_json(msg=wrong)
+    fetch = gpustack_api.fetcher(params["token"], params["validate_certs"], params["ca_path"])
+    client = ModelsClient(params["url"], fetch, params["timeout"])
+    try:
+        result = model_change.change(client, params, module.check_mode, model_change.Clock(time.monotonic, time.sleep))
+    except gpustack_api.ApiError as error:
+        module.fail_json(msg=f"model {params['name']}: {error}", reason=error.kind)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -66,12 +66,19 @@ class Model:
 @dataclass(frozen=True)
 class Instance:
     """A model's instance. worker_id: of its worker, None before it has one; followers: of the further workers that it runs on, in their
-    order."""
+    order; worker: its worker's name; message: what GPUStack says of its state; progress: how much of the model is there, in percent;
+    restarts: how often GPUStack started it again."""
 
     name: str
     model: str
     worker_id: int | None
     followers: list[int | None]
+    id: int = 0
+    worker: str | None = None
+    state: str = ""
+    message: str = ""
+    progress: float | None = None
+    restarts: int = 0
 
     def workload(self, worker_id: int) -> str | None:
         """What its containers on a worker are called by, as GPUStack has it in get_deployment_metadata; None where it has none there."""
@@ -141,4 +148,15 @@ def model(item: Mapping[str, Any]) -> Model:
 def instance(item: Mapping[str, Any]) -> Instance:
     servers = (item.get("distributed_servers") or {}).get("subordinate_workers") or []
     followers = [server.get("worker_id") for server in servers]
-    return Instance(item.get("name") or "", item.get("model_name") or "", item.get("worker_id"), followers)
+    return Instance(
+        name=item.get("name") or "",
+        model=item.get("model_name") or "",
+        worker_id=item.get("worker_id"),
+        followers=followers,
+        id=item["id"],
+        worker=item.get("worker_name"),
+        state=item.get("state") or "unknown",
+        message=" ".join(str(item.get("state_message") or "").split()).rstrip("."),
+        progress=item.get("download_progress"),
+        restarts=item.get("restart_count") or 0,
+    )
