@@ -207,3 +207,100 @@ transient:
   returned: failure
   type: bool
 """
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import api as gpustack_api
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import model_answer, model_files, models_listed, models_watch
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.model_change import Clock
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.models_api import ModelsClient
+from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
+
+MIB = 1024 * 1024
+FILE_LIMIT = 20
+
+
+def gather(client: ModelsClient, params: Mapping[str, Any], runner: Runner, clock: Clock) -> dict[str, Any]:
+    seen = models_watch.wait(client, params["names"], params["wait"], clock)
+    problems = models_watch.problems(client, seen)
+    result: dict[str, Any] = {
+        "version": seen.version,
+        "pending": bool(seen.doing),
+        "progress": "; ".join(f"{name} {words}" for name, words in seen.doing.items()),
+        "models": [models_listed.without_secrets(models_listed.listed(record, client.generation)) for record in seen.records],
+        "instances": [
+            {key: getattr(each, key) for key in ("model", "name", "worker", "state", "message", "progress", "restarts")}
+            for each in seen.instances
+        ],
+        "workers": workers(client),
+        "files": {path: asdict(model_files.read(runner, path, FILE_LIMIT)) for path in params["files"]},
+    }
+    if params["ask_url"]:
+        result["answers"] = ask(client, params, seen)
+        problems += [
+            f"model {name}: it runs, and gives no answer at {params['ask_url']} ({answer['error']}); expected one."
+            " See its log on GPUStack's page"
+            for name, answer in result["answers"].items()
+            if answer["ok"] is False
+        ]
+    return {**result, "ok": not problems, "problems": problems}
+
+
+def ask(client: ModelsClient, params: Mapping[str, Any], seen: models_watch.Models) -> dict[str, Any]:
+    asked = model_answer.Asked(params["ask_url"], params["token"], params["ask_timeout"], params["validate_certs"], params["ca_path"])
+    running = [record for record in seen.records if record["name"] in seen.running and record.get("replicas")]
+    return {
+        record["name"]: asdict(model_answer.ask(asked, client.generation.models, record["name"], record.get("categories") or []))
+        for record in running
+    }
+
+
+def workers(client: ModelsClient) -> list[dict[str, Any]]:
+    found = []
+    for record in client.records("/workers"):
+        devices = (record.get("status") or {}).get("gpu_devices") or []
+        npus = [device for device in devices if device.get("type") == client.api.device_type]
+        found.append(
+            {
+                "name": record.get("name") or "",
+                "chips": [npu["index"] for npu in npus if npu.get("index") is not None],
+                "chip": next((npu.get("name") or "" for npu in npus), ""),
+                "memory_mib": min(((npu.get("memory") or {}).get("total") or 0 for npu in npus), default=0) // MIB,
+                "driver": next((npu["driver_version"] for npu in npus if npu.get("driver_version")), ""),
+            }
+        )
+    return found
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "required": True},
+            "token": {"type": "str", "required": True, "no_log": True},
+            "names": {"type": "list", "elements": "str", "default": []},
+            "wait": {"type": "int", "default": 0},
+            "ask_url": {"type": "str"},
+            "ask_timeout": {"type": "int", "default": 120},
+            "files": {"type": "list", "elements": "str", "default": []},
+            "timeout": {"type": "int", "default": 30},
+            "validate_certs": {"type": "bool", "default": True},
+            "ca_path": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    fetch = gpustack_api.fetcher(params["token"], params["validate_certs"], params["ca_path"])
+    client = ModelsClient(params["url"], fetch, params["timeout"])
+    try:
+        result = gather(client, params, run, Clock(time.monotonic, time.sleep))
+    except gpustack_api.ApiError as error:
+        module.fail_json(msg=str(error), reason=error.kind, transient=error.transient)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -33,8 +33,8 @@ class Models:
     be added; usual, gguf and speech: which of them is taken for a model that names none; selector: the worker's labels that GPUStack puts
     on a model without any; per_instance: the field of the number of NPUs of an instance, where those that are named are shared out among a
     model's instances, while elsewhere each takes them all; shared_memory: the variable with the size of /dev/shm in GiB; created: further
-    fields of a model that is made; cluster: the field of its cluster; refused: parameters that GPUStack sets itself; bearer: whether the
-    cluster token is shown as one to the API of which models are asked.
+    fields of a model that is made; cluster: the field of its cluster; refused: parameters that GPUStack sets itself; asked: where a
+    model is asked for an answer, by what it is asked for; bearer: whether the cluster token is shown as one there.
 
     unsent: fields of GPUStack's own, which are read alone; untold: those that go back as they are, and say nothing of what the model is;
     defaults: of fields whose default is not empty."""
@@ -47,6 +47,7 @@ class Models:
     untold: tuple[str, ...]
     defaults: Mapping[str, Any]
     refused: tuple[str, ...]
+    asked: Mapping[str, str]
     others: bool = False
     selector: Mapping[str, str] = field(default_factory=dict)
     per_instance: str = ""

@@ -43,6 +43,7 @@ MODELS = Models(
     untold=("distributable", "embedding_only", "image_only", "reranker", "speech_to_text", "text_to_speech"),
     defaults={"restart_on_error": True, "placement_strategy": "spread"},
     refused=("--port",),
+    asked={"chat": "/v1/chat/completions", "embedding": "/v1/embeddings", "rerank": "/v1/rerank"},
     # gpustack/server/controllers.py, set_default_worker_selector
     selector={"os": "linux"},
 )

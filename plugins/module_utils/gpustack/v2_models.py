@@ -68,6 +68,7 @@ MODELS = Models(
         "revision_history_limit": 10,
     },
     refused=("--port", "--api-key", "--served-model-name"),
+    asked={"chat": "/v1/chat/completions", "embedding": "/v1/embeddings", "rerank": "/v1/rerank"},
     per_instance="gpus_per_replica",
     # gpustack/worker/backends/base.py; without it 10 GiB
     shared_memory="GPUSTACK_MODEL_RUNTIME_SHM_SIZE_GIB",
