@@ -223,20 +223,27 @@ def fault(item: dict) -> str:
     return ""
 
 
+def without_secrets(params: dict) -> dict:
+    """What a result tells of how the module was called."""
+    env = redact.environment({key: str(value) for key, value in params["env"].items()})
+    return {**params, "token": redact.HIDDEN, "env": env, **{key: redact.data(params[key]) for key in ("parameters", "settings")}}
+
+
 def main() -> None:
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     params = module.params
     module.no_log_values.update(redact.secrets_of(params["parameters"], {key: str(value) for key, value in params["env"].items()}))
+    shown = {"invocation": {"module_args": without_secrets(params)}}
     wrong = fault(params)
     if wrong:
-        module.fail_json(msg=wrong)
+        module.fail_json(msg=wrong, **shown)
     fetch = gpustack_api.fetcher(params["token"], params["validate_certs"], params["ca_path"])
     client = ModelsClient(params["url"], fetch, params["timeout"])
     try:
         result = model_change.change(client, params, module.check_mode, model_change.Clock(time.monotonic, time.sleep))
     except gpustack_api.ApiError as error:
-        module.fail_json(msg=f"model {params['name']}: {error}", reason=error.kind)
-    module.exit_json(**result)
+        module.fail_json(msg=f"model {params['name']}: {error}", reason=error.kind, **shown)
+    module.exit_json(**result, **shown)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,9 @@ options:
     type: int
     default: 0
   ask_url:
-    description: Where to ask each of O(names) that runs for a short answer; without it none is asked.
+    description:
+      - Where to ask each of O(names) that runs for a short answer, once none of the others may come to run; with O(wait=0) at once.
+        Without it none is asked.
     type: str
   ask_timeout:
     description: Seconds that an answer may take.
@@ -239,7 +241,7 @@ def gather(client: ModelsClient, params: Mapping[str, Any], runner: Runner, cloc
         "workers": workers(client),
         "files": {path: asdict(model_files.read(runner, path, FILE_LIMIT)) for path in params["files"]},
     }
-    if params["ask_url"]:
+    if params["ask_url"] and not (seen.doing and params["wait"]):
         result["answers"] = ask(client, params, seen)
         problems += [
             f"model {name}: it runs, and gives no answer at {params['ask_url']} ({answer['error']}); expected one."

@@ -88,8 +88,13 @@ def _list(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[Wrong
         return
     if not value and rule.get("full"):
         yield Wrong(where, "an empty list", "one item at least")
+    seen: dict[Any, int] = {}
     for number, item in enumerate(value, 1):
         yield from judge(item, rule["of"], f"{where}[{number}]", secret)
+        name = item.get(rule.get("unique")) if isinstance(item, Mapping) else None
+        if isinstance(name, str) and seen.setdefault(name, number) != number:
+            expected = f"another one than that of [{seen[name]}]"
+            yield Wrong(f"{where}[{number}].{rule['unique']}", found(name, secret), expected, "Give it once, or another name.")
 
 
 def _dict(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[Wrong]:
@@ -181,6 +186,12 @@ def _number(value: Any, rule: Mapping) -> Verdict:
     return None if low <= value <= high else (expected, "")
 
 
+def _share(value: Any, rule: Mapping) -> Verdict:
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool) and re.fullmatch(r"[01]|0?\.[0-9]{1,4}|1\.0+", str(value)):
+        return None
+    return "a number from 0 to 1, such as 0.8", ""
+
+
 def _port(value: Any, rule: Mapping) -> Verdict:
     wrong = _number(value, {"from": 1, "to": 65535})
     return (wrong[0].replace("a whole number", "a port"), wrong[1]) if wrong else None
@@ -253,6 +264,7 @@ KINDS: dict[str, Callable[[Any, Mapping], Any]] = {
     "switch": _switch,
     "number": _number,
     "port": _port,
+    "share": _share,
     "choice": _choice,
     "value": _value,
     "path": _path,

@@ -34,7 +34,7 @@ FACTS = (
         "docker_swarm_problems",
     ),
     *("nfs_server_problems", "nfs_server_exported", "nfs_client_problems", "nfs_client_unmounted"),
-    *("vllm_stack_problems", "vllm_stack_image_problems", "gpustack_cluster"),
+    *("vllm_stack_problems", "vllm_stack_image_problems", "gpustack_cluster", "gpustack_models_served"),
 )
 # Kinds of values that are judged by the version of GPUStack that is to run
 OF_A_VERSION = ("gpustack_settings", "gpustack_env")
