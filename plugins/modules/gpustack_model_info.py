@@ -79,7 +79,7 @@ EXAMPLES = r"""
 - name: Keep the cluster's models as a list
   ansible.builtin.copy:
     dest: /root/models.json
-    content: "{{ {'gpustack_models': served.models} | to_json }}"
+    content: "{{ served.models | to_json }}"
     mode: "0600"
 """
 
