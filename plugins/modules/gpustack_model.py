@@ -223,6 +223,12 @@ def fault(item: dict) -> str:
     return ""
 
 
+def told(name: str, error: gpustack_api.ApiError) -> str:
+    if error.kind == "rejected":
+        return f"model {name}: GPUStack refuses it ({error}); expected it to take what is said of the model. Correct that."
+    return f"model {name}: {error}."
+
+
 def without_secrets(params: dict) -> dict:
     """What a result tells of how the module was called."""
     env = redact.environment({key: str(value) for key, value in params["env"].items()})
@@ -242,7 +248,7 @@ def main() -> None:
     try:
         result = model_change.change(client, params, module.check_mode, model_change.Clock(time.monotonic, time.sleep))
     except gpustack_api.ApiError as error:
-        module.fail_json(msg=f"model {params['name']}: {error}", reason=error.kind, **shown)
+        module.fail_json(msg=told(params["name"], error), reason=error.kind, **shown)
     module.exit_json(**result, **shown)
 
 

@@ -293,13 +293,14 @@ def test_the_end_tells_each_model_with_its_figures():
 
 def test_the_end_tells_what_failed_and_the_host_fails():
     problem = "model b: its instance b-x1 has failed on atlas1; expected it to run. Its log ends with:\n  out of memory"
-    refused = {"ansible_loop_var": "name", "name": "c", "msg": "model c: Worker npu09 not found", "reason": "rejected"}
+    refused = {"ansible_loop_var": "name", "name": "c", "reason": "rejected"}
+    refused["msg"] = "model c: GPUStack refuses it (Worker npu09 not found); expected it to take what is said of the model. Correct that."
     found = summary([DONE, refused], {**SEEN, "problems": [problem]}, ["qwen3-32b", "b", "c"])
     assert found["lines"][4:] == [
         "The models found 2 problems on 1 of 1 host:",
-        "FAIL [models] atlas1: model c: Worker npu09 not found.",
+        f"FAIL [models] atlas1: {refused['msg']}",
         "FAIL [models] atlas1: model b: its instance b-x1 has failed on atlas1; expected it to run. Its log ends with:",
-        "  out of memory.",
+        "  out of memory",
     ]
     assert found["told"] == {"atlas1": "Told above: models"} and found["stats"]["ok"] is False
     assert found["stats"]["models"]["c"]["action"] == "failed"

@@ -150,3 +150,24 @@ def test_a_secret_that_differs_is_not_told(cluster):
 )
 def test_a_model_has_one_source(item, text):
     assert gpustack_model.fault({**DEFAULTS, "name": "m", "path": "/data/models/m", **item}).startswith(text)
+
+
+def test_what_gpustack_has_against_a_model_is_told_in_its_words(cluster):
+    with pytest.raises(gpustack_api.ApiError) as caught:
+        change(cluster, **QWEN, parameters=["--port=1"])
+    assert gpustack_model.told("qwen3-32b", caught.value) == (
+        "model qwen3-32b: GPUStack refuses it (Setting the port using --port is not supported); expected it to take what is said of the"
+        " model. Correct that."
+    )
+
+
+def test_how_the_module_was_called_is_told_without_secrets():
+    params = {
+        **DEFAULTS,
+        "token": TOKEN,
+        "env": {"HF_TOKEN": "abcdef123", "MINE": "x", "TASK_QUEUE_ENABLE": 1},
+        "parameters": ["--api-key=abcdef1"],
+    }
+    shown = gpustack_model.without_secrets(params)
+    assert shown["env"] == {"HF_TOKEN": "***", "MINE": "***", "TASK_QUEUE_ENABLE": "1"}
+    assert shown["parameters"] == ["--api-key=***"] and shown["token"] == "***"
