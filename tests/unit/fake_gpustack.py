@@ -224,7 +224,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def manage(self, cluster: Cluster, method: str, path: str, sent: Any, query: dict[str, list[str]]) -> None:
         if path.startswith("/model-instances/") and path.endswith("/logs"):
             return self.answer(200, cluster.log.encode())
-        lists = {"/models": lambda: cluster.models, "/model-instances": cluster.look, "/workers": cluster.worker_records}
+        lists = {"/models": lambda: cluster.models, "/model-instances": cluster.look, "/workers": cluster.worker_records, "/users": list}
         if method == "GET" and path in lists:
             return self.page(lists[path](), query)
         if method == "POST" and path == "/models":

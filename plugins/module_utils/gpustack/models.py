@@ -32,7 +32,7 @@ WORKER = "worker-name"
 SPEECH = {"speech_to_text", "text_to_speech"}
 # Of a runtime, which mean nothing to another backend
 OF_A_BACKEND = ("backend_version", "image_name", "run_command")
-EMPTY = (None, "", [], {})
+EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 def backend_key(item: Mapping[str, Any], models: Models) -> str:

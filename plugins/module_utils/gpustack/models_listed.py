@@ -15,9 +15,11 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.models_description import Backend, Models
 
 # Fields that have keys
-_KEYED = ("name", "source", "backend", "backend_version", "replicas", "backend_parameters", "env", "categories", "gpu_selector")
-_KEYED += ("worker_selector", "distributed_inference_across_workers")
-_KEYED += tuple(field for _source, *names in gpustack_models.SOURCES.values() for field in names if field)
+_KEYED = {
+    *("name", "source", "backend", "backend_version", "replicas", "backend_parameters", "env", "categories", "gpu_selector"),
+    *("worker_selector", "distributed_inference_across_workers"),
+    *(field for _source, *names in gpustack_models.SOURCES.values() for field in names if field),
+}
 
 
 def listed(record: Mapping[str, Any], of: Generation) -> dict[str, Any]:
