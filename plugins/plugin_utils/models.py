@@ -151,7 +151,9 @@ def _placement(item: Mapping[str, Any], cluster: Cluster) -> Iterator[Verdict]:
 
 def _sizes(item: Mapping[str, Any], backend: Backend, cluster: Cluster) -> Iterator[Verdict]:
     chips = item.get("chips") or {}
-    able = [cluster.workers[host] for host in (chips or item.get("hosts") or cluster.workers)]
+    able = [cluster.workers[host] for host in (chips or item.get("hosts") or cluster.workers) if cluster.workers[host]["chips"]]
+    if not able:
+        return
     npus = int(item.get("npus") or (sum(map(len, chips.values())) // max(1, int(item["replicas"])) if chips else 0))
     most = max(len(worker["chips"]) for worker in able)
     if npus > most and not item.get("across_hosts") and len(chips) < 2:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Api
 
 
@@ -156,7 +157,7 @@ def instance(item: Mapping[str, Any]) -> Instance:
         id=item["id"],
         worker=item.get("worker_name"),
         state=item.get("state") or "unknown",
-        message=" ".join(str(item.get("state_message") or "").split()).rstrip("."),
+        message=redact.text(" ".join(str(item.get("state_message") or "").split())).rstrip("."),
         progress=item.get("download_progress"),
         restarts=item.get("restart_count") or 0,
     )
