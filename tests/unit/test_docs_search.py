@@ -27,7 +27,7 @@ SEARCHES = [
     ("en", "driver", "versions"),
     ("en", "FAIL [npu_count] atlas3: 7 of 8 NPUs are usable: NPU 5 health is Alarm", "troubleshooting"),
     ("en", "iptables: No chain/target/match by that name", "firewall"),
-    ("en", "models as code", "models"),
+    ("en", "deploy models", "models"),
     ("zh", "离线", "airgap"),
     ("zh", "防火墙", "firewall"),
     ("zh", "怎么关闭防火墙", "firewall"),
