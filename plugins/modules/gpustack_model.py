@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: gpustack_model
 short_description: Create, change, scale or remove a model of GPUStack
-version_added: 0.2.0
+version_added: 0.4.0
 description:
   - Compares what is said of a model with what GPUStack has by that name, and changes what differs through its API, whichever generation of
     GPUStack that is.

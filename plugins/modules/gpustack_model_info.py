@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: gpustack_model_info
 short_description: Ask GPUStack for its models, wait for them, and ask them for an answer
-version_added: 0.2.0
+version_added: 0.4.0
 description:
   - Reads the models of a GPUStack cluster and their instances, and returns the models as M(ascend.gpustack.gpustack_model) takes them.
   - Can wait until models run. One whose instances fail for a second time ends the wait, with the last lines of their logs.
