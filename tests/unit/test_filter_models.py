@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.ascend.gpustack.plugins.filter import models as filters
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import models, rules, runners
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import checks, variables
 from shared import ROOT
@@ -318,6 +319,14 @@ def test_an_exported_list_is_read_as_it_was():
     ]
     assert yaml.safe_load(filters.model_list({"models": listed})) == {"gpustack_models": listed}
     assert yaml.safe_load(filters.model_list({})) == {"gpustack_models": []}
+
+
+def test_an_exported_list_that_is_printed_can_be_copied():
+    env, said = {"HF_TOKEN": "{{ vault_m_hf_token }}"}, ["--api-key={{ vault_m_api_key }}"]
+    text = filters.model_list({"models": [{"name": "m", "path": "/data/models/m", "env": env, "parameters": said}]})
+    assert redact.text(text) == text
+    assert [redact.text(line) for line in text.splitlines()] == text.splitlines()
+    assert "hunter2hunter2" not in redact.text('env: {"HF_TOKEN": "hunter2hunter2"}')
 
 
 @pytest.mark.parametrize(
