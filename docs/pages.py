@@ -29,6 +29,7 @@ GUIDES = [
     "store",
     "firewall",
     "operations",
+    "models",
     "backup",
     "maintenance",
     "security",

@@ -52,6 +52,17 @@ attributes:
     support: full
 """
 
+    # For the module that changes a model.
+    MODEL = r"""
+attributes:
+  check_mode:
+    description: Can run in check mode and say what it would change.
+    support: full
+  diff_mode:
+    description: Shows the model before and after; of secrets that they differ.
+    support: full
+"""
+
     GROUP = r"""
 attributes:
   action_group:

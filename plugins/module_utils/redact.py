@@ -41,6 +41,8 @@ _PLAIN_NAME = re.compile(
     r"|[_-](?:file|files|path|dir|stdin)\Z|\Aask[_-](?:[a-z]+[_-])?pass\Z|\Aallow[_-]credentials\Z|registry[_-]auth\Z|\Asyslog[_-]tls[_-]key\Z"
 )
 _SWITCH = frozenset(("", "true", "false", "yes", "no", "null", "none", HIDDEN))
+# The name of a variable in place of a secret
+_TEMPLATE = re.compile(r"[\"']?\{\{ \w+ \}\}")
 # A word as a shell or a log has it. A quote ends it only where JSON, or the sentence, goes on.
 _REST = r"(?:[^\s\"']|[\"'](?![,\]}:\s)]|\Z))"
 _WORD = re.compile(rf"(?:\"(?:\\.|[^\"\\])*\"|'[^']*')(?:(?![,;:)\]}}]){_REST})*|{_REST}*")
@@ -132,7 +134,7 @@ def _without_named(text: str, lead: re.Pattern, given: re.Pattern) -> str:
     """The text without the values that follow a secret's name. What follows another name is looked into: --log-opt=splunk-token=…"""
     parts, position = [], 0
     for match in lead.finditer(text):
-        if match.start() < position or not looks_secret(match["name"]):
+        if match.start() < position or not looks_secret(match["name"]) or _TEMPLATE.match(text, match.end()):
             continue
         found = given.match(text, match.end())
         value = found.group() if found else ""

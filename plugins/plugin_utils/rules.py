@@ -3,45 +3,29 @@
 """What a value may be: the kinds that the roles' meta/rules.yml name, and the judgement of one value by its rule.
 
 A rule is a dict: `is` (the kind), and what the kind takes: `empty` and `null` (allowed as well), `secret` (never shown), `from` and `to` of
-a number, `choices`, `of` (the rule of each item), `words` (of a list that may be a text with commas too), `names` (the kind of text of a
-dict's keys), `keys` and `needs` of a dict with known keys, and `own` of one for further keys the variables that say it, of a path `root`
-(may be /), `written` (no directory of the system's) and `taken` (nor one of these), and of GPUStack's settings `version`, GPUStack's, and
-`node`, server or worker. `ini`: whether the value may be from an INI file. The judgement itself adds `exact`, of what is a secret, a
-version or a name by its own name in a mapping or behind an option, and so has to be a text.
+a number, `choices`, `of` (the rule of each item), `words` (of a list that may be a text with commas too), `unique` (the key that tells a
+list's mappings apart), `names` (the kind of text of a dict's keys), `keys` and `needs` of a dict with known keys, and `own` of one for
+further keys the variables that say it, of a path `root` (may be /), `written` (no directory of the system's) and `taken` (nor one of
+these), and of GPUStack's settings `version`, GPUStack's, and `node`, server or worker. `ini`: whether the value may be from an INI file.
+The judgement itself adds `exact`, of what is a secret, a version or a name by its own name in a mapping or behind an option, and so has
+to be a text.
 """
 
 from __future__ import annotations
 
 import datetime
 import difflib
-import posixpath
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
-from ansible_collections.ascend.gpustack.plugins.plugin_utils import settings, texts
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import scalars, settings, texts
 
-# As Ansible's filter bool reads them on every version
-SWITCH = ("true", "false", "yes", "no", "on", "off", "1", "0")
-LONGEST = 65536
-# No place for what the collection and its containers write, and no mount point
-SYSTEM = re.compile(
-    r"/|/(bin|boot|dev|etc|home|lib|lib32|lib64|opt|proc|root|run|sbin|srv|sys|tmp|usr|var)"
-    r"|/usr/(local|local/bin|share)|/var/(cache|lib|lib/docker|log|run|spool|tmp)"
-    # and all below these
-    r"|/(bin|boot|dev|etc|lib|lib32|lib64|proc|sbin|sys|usr/bin|usr/lib|usr/lib64|usr/libexec|usr/sbin)(/.*)?"
-)
-# Where every container of GPUStack has something already
-TARGETS = ("/etc/gpustack/config.yaml", "/models", "/var/lib/gpustack")
 # By its name a version or a name, in which YAML drops zeros: 2.10 is 2.1 to it, and 010 is 8
 _NAMING = re.compile(r"(?:\A|[._-])(?:name|release|revision|tag|version)\Z", re.IGNORECASE)
-# Kinds whose digits are what they are, in quotes or not
-_DIGITS = ("cpus", "size")
-QUOTES = "Put it in quotes."
 INI = "Beside a host in an INI inventory it needs two pairs of them: '\"…\"'."
-MODES = frozenset(("ro", "rw", "z", "Z", "shared", "rshared", "slave", "rslave", "private", "rprivate", "nocopy"))
 
 
 @dataclass(frozen=True)
@@ -60,8 +44,8 @@ def judge(value: Any, rule: Mapping, where: str = "", secret: bool = False) -> I
     kind = rule["is"]
     if value is None and rule.get("null"):
         return
-    if rule.get("exact") and _is_made(value) and (kind == "anything" or (kind == "value" and not isinstance(value, bool))):
-        yield Wrong(where, found(value, secret), "a text", QUOTES)
+    if rule.get("exact") and scalars.is_made(value) and (kind == "anything" or (kind == "value" and not isinstance(value, bool))):
+        yield Wrong(where, found(value, secret), "a text", scalars.QUOTES)
     elif kind == "gpustack_settings":
         yield from _settings(value, rule, where)
     elif kind == "gpustack_env":
@@ -71,16 +55,11 @@ def judge(value: Any, rule: Mapping, where: str = "", secret: bool = False) -> I
     elif kind == "dict":
         yield from _dict(value, rule, where, secret)
     else:
-        wrong = KINDS[kind](value, rule) if kind in KINDS else _text(value, rule, *texts.KINDS[kind])
+        wrong = scalars.KINDS[kind](value, rule) if kind in scalars.KINDS else scalars.text(value, rule, *texts.KINDS[kind])
         if wrong:
             expected, remedy = wrong
-            remedy = f"{QUOTES} {INI}" if remedy == QUOTES and rule.get("ini") else remedy
+            remedy = f"{scalars.QUOTES} {INI}" if remedy == scalars.QUOTES and rule.get("ini") else remedy
             yield Wrong(where, found(value, secret), expected, remedy or "Correct it.")
-
-
-def _is_made(value: Any) -> bool:
-    """Whether YAML made something else of what was written."""
-    return isinstance(value, (bool, int, float, datetime.date))
 
 
 def _is_exact(name: Any) -> bool:
@@ -112,11 +91,16 @@ def _list(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[Wrong
     if not value and rule.get("full"):
         yield Wrong(where, "an empty list", "one item at least")
     option = ""
+    seen: dict[str, int] = {}
     for number, item in enumerate(value, 1):
         # Of words of a command line one may say what the next is.
         hidden = secret or redact.looks_secret(option)
         yield from judge(item, {**rule["of"], "exact": _is_exact(option)}, f"{where}[{number}]", hidden)
         option = item[2:] if isinstance(item, str) and item.startswith("--") else ""
+        name = item.get(rule.get("unique")) if isinstance(item, Mapping) else None
+        if isinstance(name, str) and seen.setdefault(name, number) != number:
+            expected = f"another one than that of [{seen[name]}]"
+            yield Wrong(f"{where}[{number}].{rule['unique']}", found(name, secret), expected, "Give it once, or another name.")
 
 
 def _dict(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[Wrong]:
@@ -175,116 +159,3 @@ def _variables(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[
     yield from _dict(value, rule, where, secret)
     for name, (expected, remedy) in (settings.refused_variables(value, rule) if isinstance(value, Mapping) else {}).items():
         yield Wrong(f"{where}.{name}", found(value[name], _hides(str(name), value[name], rule)), expected, remedy)
-
-
-# Kinds that a pattern does not tell; each gives (what is expected, the remedy) of a wrong value, else None.
-
-Verdict = Optional[tuple[str, str]]
-
-
-def _text(value: Any, rule: Mapping, fits: Callable[[str], bool], expected: str) -> Verdict:
-    if rule.get("is") in _DIGITS and isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str):
-        return f"{expected}, as a text", QUOTES if _is_made(value) else ""
-    if not value:
-        return None if rule.get("empty") else (expected, "")
-    if value.startswith("-") and not rule.get("dash"):
-        return f"{expected}, and no dash before it", ""
-    if len(value) > LONGEST or not fits(value):
-        return expected, _trimmed(value, fits)
-    return None
-
-
-def _trimmed(value: str, fits: Callable[[str], bool]) -> str:
-    return "Remove the white space around it." if value != value.strip() and fits(value.strip()) else ""
-
-
-def _number(value: Any, rule: Mapping) -> Verdict:
-    low, high = rule["from"], rule["to"]
-    expected = f"a whole number from {low} to {high}"
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,20}", value):
-        value = int(value)
-    elif isinstance(value, bool) or not isinstance(value, int):
-        return expected, _trimmed(str(value), lambda text: text.isdecimal())
-    return None if low <= value <= high else (expected, "")
-
-
-def _port(value: Any, rule: Mapping) -> Verdict:
-    wrong = _number(value, {"from": 1, "to": 65535})
-    return (wrong[0].replace("a whole number", "a port"), wrong[1]) if wrong else None
-
-
-def _switch(value: Any, rule: Mapping) -> Verdict:
-    if isinstance(value, bool) or (isinstance(value, (int, str)) and str(value).lower() in SWITCH):
-        return None
-    return "true or false", ""
-
-
-def _choice(value: Any, rule: Mapping) -> Verdict:
-    choices = rule["choices"]
-    if value in choices:
-        return None
-    expected = rule.get("expected") or texts.one_of(choices)
-    if not isinstance(value, str):
-        return _text(value, rule, lambda text: False, expected)
-    near = [each for each in choices if each.lower() == value.lower()] or difflib.get_close_matches(value, choices, 1)
-    return expected, f"Did you mean {near[0]}?" if near else ""
-
-
-def _value(value: Any, rule: Mapping) -> Verdict:
-    """What becomes a text as it stands: a text, or a number."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return None
-    return _text(value, {"dash": True, **rule}, lambda text: "\0" not in text, "a text or a number")
-
-
-def _path(value: Any, rule: Mapping) -> Verdict:
-    expected = "an absolute path in its normal form"
-    wrong = _text(value, rule, lambda text: text.startswith("/"), expected)
-    if wrong or not value:
-        return wrong
-    normal = posixpath.normpath("/" + value.lstrip("/"))
-    if not texts.PATH.fullmatch(normal):
-        return f"{expected}, of letters, digits and / . _ - + = @ ~", "Give the directory another name." if value == normal else ""
-    if value != normal:
-        return expected, f"Write {normal}."
-    if value == "/" and not rule.get("root"):
-        return "a path below /", ""
-    if rule.get("written") and SYSTEM.fullmatch(value):
-        return "a directory of its own, none of the system's", ""
-    taken = [path for path in rule.get("taken", ()) if value == path or path.startswith(f"{value}/") or value.startswith(f"{path}/")]
-    return (f"a directory of its own, apart from {taken[0]}", "") if taken else None
-
-
-def _volume(value: Any, rule: Mapping) -> Verdict:
-    if isinstance(value, str) and value.startswith("/"):
-        return _path(value, {"written": True})
-    return _text(value, rule, *texts.KINDS["volume_name"])
-
-
-def _mount(value: Any, rule: Mapping) -> Verdict:
-    expected = "source:target or source:target:mode, such as /data/lora:/data/lora:ro"
-    wrong = _text(value, rule, lambda text: 1 <= text.count(":") <= 2, expected)
-    if wrong:
-        return wrong
-    source, target, *mode = value.split(":")
-    fits = source.startswith("/") or texts.KINDS["volume_name"][0](source)
-    if not fits or not re.fullmatch(r"/.*[^/].*", target) or (mode and not set(mode[0].split(",")) <= MODES):
-        return expected, ""
-    if posixpath.normpath(target) in TARGETS:
-        return f"another target than {target}, where the container has something already", ""
-    return None
-
-
-KINDS: dict[str, Callable[[Any, Mapping], Any]] = {
-    "anything": lambda value, rule: ("a value", "Remove the line.") if value is None else None,
-    "switch": _switch,
-    "number": _number,
-    "port": _port,
-    "choice": _choice,
-    "value": _value,
-    "path": _path,
-    "volume": _volume,
-    "mount": _mount,
-}

@@ -156,6 +156,8 @@ KINDS: dict[str, tuple[Callable[[str], bool], str]] = {
     ),
     "served_name": (_like(r"[A-Za-z0-9/._][A-Za-z0-9/._:@+-]*"), "letters, digits and / . _ : @ + -"),
     "model": (is_model, "a directory of the store, such as Qwen/Qwen3-30B-A3B"),
+    "model_name": (_like(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"), "letters, digits, and . _ - between them"),
+    "model_id": (_like(r"[\w.-]+/[\w.-]+"), "owner/name, such as Qwen/Qwen3-32B"),
     "keys": (is_keys, "keys of printable ASCII without white space, one a line"),
     "certificates": (is_certificates, "certificates as PEM, -----BEGIN CERTIFICATE----- and so on, and no key"),
     "private_key": (is_private_key, "one private key as PEM, without a password"),

@@ -28,13 +28,14 @@ MODULES = {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
 ROLES = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
 GROUPS = {"gpustack_server", "gpustack_worker", "gpustack_store", "docker_swarm_manager", "docker_swarm_worker"}
 FAMILIES = "|".join(variables.FAMILIES)
-ARTIFACTS = {"ascend_driver_check", "ascend_driver_check_report", "gpustack_cluster", "vllm_stack"}
+ARTIFACTS = {"ascend_driver_check", "ascend_driver_check_report", "gpustack_cluster", "gpustack_models_served", "vllm_stack"}
 FILTERS = [
     "backup",
     "container",
     "gpustack",
     "image",
     "leave",
+    "models",
     "nfs",
     "preflight",
     "records",

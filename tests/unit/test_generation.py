@@ -11,7 +11,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import ge
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # What tells one generation from another: numbers of versions, paths of GPUStack's API, ends of the tags of its images, nodes of devices
 TELLS = re.compile(r"(?<![\d.])0\.7(?!\d)|(?<![\d.])2\.[23](\.\d)?(?![\d.%])|\(0, 7\)|/v[12]/|-npu(?!\w)|/dev/\w*_npu|:npu:")
-ROOMS = {f"plugins/module_utils/gpustack/{name}.py" for name in ("v0_7", "v2", "v2_runners")}
+ROOMS = {f"plugins/module_utils/gpustack/{name}.py" for name in ("v0_7", "v0_7_models", "v2", "v2_models", "v2_runners")}
 # Lines that look like it and are none: a runtime of this collection's own, the path of a registry, and OpenAI's API.
 OTHERS = {
     "plugins/module_utils/docker/daemon.py": ['RUNTIME = "gpustack-npu"'],

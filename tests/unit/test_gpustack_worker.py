@@ -12,7 +12,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.answers i
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.api import ApiError, Client, fetcher
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.workers import compare
 from ansible_collections.ascend.gpustack.plugins.modules import gpustack_worker
-from fake_gpustack import Fake
+from moving_gpustack import Fake
 
 BOTH = pytest.mark.parametrize("generation", [0, 2], ids=["0.7", "2.3"])
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Api
 
 # How a worker is known that this collection has rest: by its record's label where GPUStack has no such state, else by the reason that
@@ -73,16 +74,21 @@ class Model:
 @dataclass(frozen=True)
 class Instance:
     """A model's instance. worker_id: of its worker, None before it has one; followers: of the further workers that it runs on, in their
-    order; claims: bytes that it takes of each NPU, by their indexes, on its worker and on each of the followers."""
+    order; worker: its worker's name; claims: bytes that it takes of each NPU, by their indexes, on its worker and on each of the followers;
+    message: what GPUStack says of its state; progress: how much of the model is there, in percent; restarts: how often GPUStack started
+    it again."""
 
     id: int
     name: str
     model: str
     state: str
-    state_message: str | None
     worker_id: int | None
     followers: list[int | None]
     claims: list[dict[int, int]]
+    worker: str | None
+    message: str
+    progress: float | None
+    restarts: int
 
     def workload(self, worker_id: int) -> str | None:
         """What its containers on a worker are called by, as GPUStack has it in get_deployment_metadata; None where it has none there."""
@@ -169,10 +175,13 @@ def instance(item: Mapping[str, Any]) -> Instance:
         name=item.get("name") or "",
         model=item.get("model_name") or "",
         state=item.get("state") or "unknown",
-        state_message=item.get("state_message") or None,
         worker_id=item.get("worker_id"),
         followers=[server.get("worker_id") for server in servers],
         claims=[_claim(each) for each in (item, *servers)],
+        worker=item.get("worker_name"),
+        message=redact.text(" ".join(str(item.get("state_message") or "").split())).rstrip("."),
+        progress=item.get("download_progress"),
+        restarts=item.get("restart_count") or 0,
     )
 
 

@@ -24,6 +24,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
 # The API's own limit; it refuses more with 422.
 PER_PAGE = 100
 ANSWER_LIMIT = 64 * 1024 * 1024
+ERROR_LIMIT = 64 * 1024
 # The list is sorted by a time that isn't unique, page by page: what joins between two pages shifts the rest.
 READS_OF_A_MOVING_LIST = 3
 
@@ -36,13 +37,13 @@ class Answer(NamedTuple):
     time: float | None
 
 
-# URL and time limit in seconds to the answer, of a change also its method and what is sent with it; raises what urllib raises.
+# URL and time limit in seconds to the answer, and of what changes something the method and what is sent as JSON; raises what urllib raises.
 Fetch = Callable[..., Answer]
 
 
 class ApiError(Exception):
     """A sentence for the user. kind: refused, timeout, network, server_error (these can pass), name, tls, unauthorized,
-    not_gpustack, wrong_version."""
+    not_gpustack, wrong_version; rejected where GPUStack has something against what was sent."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(redact.text(message))
@@ -57,14 +58,13 @@ def fetcher(token: str, validate_certs: bool = True, ca_path: str | None = None)
     """A Fetch over HTTP. Proxies of the environment are not used: a cluster's addresses are its own. A redirect is not
     followed, so that the token goes to the given host alone."""
 
-    def fetch(url: str, timeout: float, method: str = "GET", body: Any = None) -> Answer:
+    def fetch(url: str, timeout: float, method: str = "GET", sent: Any = None) -> Answer:
         deadline = time.monotonic() + timeout
-        sent = {} if body is None else {"Content-Type": "application/json"}
         try:
             answer = open_url(
                 url,
                 method=method,
-                data=None if body is None else json.dumps(body),
+                data=None if sent is None else json.dumps(sent).encode(),
                 timeout=timeout,
                 use_proxy=False,
                 validate_certs=validate_certs,
@@ -74,14 +74,22 @@ def fetcher(token: str, validate_certs: bool = True, ca_path: str | None = None)
                 force_basic_auth=True,
                 follow_redirects="none",
                 decompress=False,
-                headers={"Accept": "application/json", **sent},
+                headers={"Accept": "application/json", **({} if sent is None else {"Content-Type": "application/json"})},
             )
         except urllib.error.HTTPError as error:
-            return Answer(error.code, b"", None)
+            return Answer(error.code, _of_error(error), None)
         with answer:
             return Answer(answer.getcode(), _body(answer, deadline), _time(answer.headers.get("Date")))
 
     return fetch
+
+
+def _of_error(error: urllib.error.HTTPError) -> bytes:
+    try:
+        return error.read(ERROR_LIMIT)
+    # The status is known, whatever becomes of the rest.
+    except Exception:
+        return b""
 
 
 def _time(date: str | None) -> float | None:
@@ -142,14 +150,10 @@ class Client:
         """The names of the records of a list, whose path is that below the API's prefix."""
         return self._shaped(path, lambda item: str(item[key]))
 
-    def items(self, path: str) -> list[dict[str, Any]]:
-        """The records of a list as they are, to be changed."""
-        return self._list(path)
-
     def change(self, method: str, path: str, body: Any = None) -> bool:
         """Change a record, whose path is that below the API's prefix. False where there is none any more."""
         whole = self.api.prefix + path
-        status = self._answer(whole, method, body).status
+        status, _answer = self.ask(whole, method, body)
         if status in (200, 204, 404):
             return status != 404
         if status < 500 and status not in (401, 403, 429):
@@ -157,23 +161,24 @@ class Client:
                 "server_error",
                 f"GPUStack at {self.url} answers {method} {whole} with {status}; expected it done. See docker logs on the server's host",
             )
-        raise self._refused_status(whole, status)
+        raise self.refused_status(whole, status)
 
     def admin_must_change_password(self) -> bool | None:
         """True as long as admin's password is the one that GPUStack made; None without a user admin, and where the cluster token may not
         read users."""
-        for user in self._list("/users") if "users" in self.api.lists else []:
+        for user in self.records("/users") if "users" in self.api.lists else []:
             if user.get("username") == "admin":
                 return bool(user.get("require_password_change"))
         return None
 
     def _shaped(self, path: str, shape: Callable[[Mapping[str, Any]], Any]) -> list[Any]:
         try:
-            return [shape(item) for item in self._list(path)]
+            return [shape(item) for item in self.records(path)]
         except (AttributeError, LookupError, TypeError) as error:
             raise self._not_gpustack(f"its {self.api.prefix}{path} has entries of another shape") from error
 
-    def _list(self, path: str) -> list[dict[str, Any]]:
+    def records(self, path: str) -> list[dict[str, Any]]:
+        """The records of a list as they are, which may be changed and sent back. path: below the API's prefix."""
         items: dict[int, dict[str, Any]] = {}
         for _attempt in range(READS_OF_A_MOVING_LIST):
             items = {}
@@ -201,22 +206,24 @@ class Client:
             yield answer
             page += 1
 
+    def ask(self, path: str, method: str, sent: Any) -> tuple[int, bytes]:
+        """Status and body of any answer. path: with the API's prefix; sent: what is sent as JSON, None for nothing."""
+        try:
+            status, body, time_there = self._fetch(self.url + path, self._timeout, method, sent)
+        # urllib, http.client, ssl and Ansible each raise their own.
+        except Exception as error:
+            raise self._unanswered(error) from error
+        self._now = time_there if status == 200 else self._now
+        return status, body
+
     def _get(self, path: str) -> Any:
-        status, body, time_there = self._answer(path)
+        status, body = self.ask(path, "GET", None)
         if status != 200:
-            raise self._refused_status(path, status)
-        self._now = time_there
+            raise self.refused_status(path, status)
         try:
             return json.loads(body)
         except ValueError as error:
             raise self._not_gpustack(f"its {path} is no JSON") from error
-
-    def _answer(self, path: str, *change: Any) -> Answer:
-        try:
-            return self._fetch(self.url + path, self._timeout, *change)
-        # urllib, http.client, ssl and Ansible each raise their own.
-        except Exception as error:
-            raise self._unanswered(error) from error
 
     def _unanswered(self, error: Exception) -> ApiError:
         cause = getattr(error, "reason", None)
@@ -251,7 +258,7 @@ class Client:
             " Check the route to it and the firewalls on the way",
         )
 
-    def _refused_status(self, path: str, status: int) -> ApiError:
+    def refused_status(self, path: str, status: int) -> ApiError:
         if status in (401, 403):
             return ApiError(
                 "unauthorized",

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.backup_description import Backup
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.models_description import Models
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import Key
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu import kinds
 
@@ -170,22 +172,6 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Backup:
-    """How a server's database gets into a backup and out of it, and what of its data directory goes with it. dump and names: a shell's
-    words, run in the server's container while GPUStack runs, that write the database to their output, and as JSON the names of the
-    `models` and `workers` in it; load: words that make a database of the file /backup/database, run in a container of the server's image
-    in which nothing else runs; files: of the data directory, by their paths in it; identity: those of them that are the host's own
-    worker's; stays: what neither a backup holds nor a restore touches, since it is large or made anew."""
-
-    dump: str
-    names: str
-    load: str
-    files: tuple[str, ...]
-    identity: tuple[str, ...]
-    stays: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Data:
     """What a node keeps. directory: in its container; token and password: the files in it in which GPUStack writes down those that it
     made; cluster: files that tell that there is a cluster in it; given_token: whether a cluster is made with the token that is given when
@@ -284,6 +270,7 @@ class Generation:
     data: Data
     ports: Ports
     api: Api
+    models: Models
     command_line: CommandLine
     version_script: str
     log_signs: tuple[Sign, ...]

@@ -21,7 +21,7 @@ RUNNING = "running"
 
 def settle(client: Client, names: list[str], rests: bool, check: bool) -> list[str]:
     """Have the workers rest, or no more. Returns those of which that is new."""
-    due = [item for item in client.items("/workers") if item.get("name") in names and _differs(client, item, rests)]
+    due = [item for item in client.records("/workers") if item.get("name") in names and _differs(client, item, rests)]
     for item in due if not check else []:
         client.change("PUT", f"/workers/{item['id']}", _told(client, item, rests))
     return [item["name"] for item in due]
@@ -103,5 +103,4 @@ def _coming(model: str, running: int, count: int, elsewhere: list[Instance]) -> 
 
 
 def _why(instance: Instance) -> str:
-    text = " ".join((instance.state_message or "").split())
-    return f" ({text[:160]})" if text else ""
+    return f" ({instance.message[:160]})" if instance.message else ""

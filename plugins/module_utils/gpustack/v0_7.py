@@ -10,9 +10,9 @@ are those of pack/Dockerfile.npu and its sibling for 310P, whose entry point is 
 
 from __future__ import annotations
 
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.backup_description import Backup
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import (
     Api,
-    Backup,
     CommandLine,
     Data,
     Generation,
@@ -23,6 +23,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
     Trust,
     Work,
 )
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v0_7_models import MODELS
 
 
 def _names(text: str) -> frozenset[str]:
@@ -205,6 +206,7 @@ GENERATION = Generation(
     data=DATA,
     ports=PORTS,
     api=API,
+    models=MODELS,
     command_line=COMMAND_LINE,
     # The metadata first: to print its version itself, GPUStack loads all of itself, which takes many seconds.
     version_script=(

@@ -13,7 +13,6 @@ from __future__ import annotations
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import (
     Api,
     CommandLine,
-    Data,
     Generation,
     Images,
     Mirror,
@@ -25,9 +24,9 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
     Trust,
     Work,
 )
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_backup import BACKUP
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_data import DATA
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_models import MODELS
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_runners import RUNNERS
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_token import FORGET_TOKEN
 
 
 def _names(text: str) -> frozenset[str]:
@@ -174,30 +173,6 @@ NODE = Node(
     plain_port=30081,
 )
 
-DATA = Data(
-    directory="/var/lib/gpustack",
-    token="token",
-    # Of those that this collection makes
-    generated_token=r"[0-9a-f]{32}\Z",
-    password="initial_admin_password",
-    cluster=("token", "postgresql"),
-    # gpustack/server/server.py, _should_create_default_cluster and _migrate_legacy_token
-    given_token=True,
-    own=(
-        *("advertise_address", "benchmarks", "bin", "bootstrap_version", "cache", "chat_templates", "external_id", "grafana", "higress"),
-        *("initial_admin_password", "jwt_secret_key", "log", "postgres_root_pass", "postgresql", "prometheus", "run", "token"),
-        *("worker_name", "worker_token", "worker_uuid"),
-    ),
-    # The last by the setting of it, for models' containers (Mirror.in_cache)
-    own_cache=("huggingface", "model_scope", "vox-box", "gguf-parser", "repo-skeleton", "benchmarks"),
-    backup=BACKUP,
-    downloads=("huggingface", "model_scope"),
-    # gpustack/routes/clusters.py; a server ends at once where another cluster of its own has that token.
-    page_token="gpustack_",
-    forget_token=FORGET_TOKEN,
-    port_setting=("database_port", "5432"),
-)
-
 # The cluster token may not read users. A worker's states are WorkerStateEnum's (gpustack/schemas/workers.py).
 API = Api(
     prefix="/v2",
@@ -292,6 +267,7 @@ GENERATION = Generation(
     data=DATA,
     ports=PORTS,
     api=API,
+    models=MODELS,
     command_line=COMMAND_LINE,
     # The metadata first: to print its version itself, GPUStack loads all of itself, which takes many seconds.
     version_script=(

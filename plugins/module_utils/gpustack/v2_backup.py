@@ -5,7 +5,7 @@ as the user postgres, at its socket, at the port that prerun (gpustack/cmd/preru
 
 from __future__ import annotations
 
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Backup
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.backup_description import Backup
 
 _TOOLS = (
     "set -e; cd /; PATH=$PATH:$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1); "

@@ -18,7 +18,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils import files
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import directory as gpustack_directory
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.backup import archive, program
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Backup
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.backup_description import Backup
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEPLOYED
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner
 
