@@ -178,7 +178,7 @@ def foresee(client: gpustack_api.Client, workers: list[Worker], names: list[str]
 
 
 def _told(place: Place, leaving: Mapping[int, str]) -> dict[str, Any]:
-    workers = [leaving[worker_id] for worker_id, _claim in place.instance.parts if worker_id in leaving]
+    workers = [leaving[worker_id] for worker_id, _claim in place.instance.parts if worker_id is not None and worker_id in leaving]
     return {"name": place.instance.name, "model": place.instance.model, "workers": workers, "to": place.to, "why": place.why}
 
 

@@ -94,7 +94,7 @@ def _refusals(backup: dict, node: dict, version: str, same: bool) -> list[str]:
         )
     if backup["token_differs"] and node["token_kept"]:
         found.append(
-            "gpustack_token is another than the backup's; expected that, which its cluster has for ever. "
+            "gpustack_token is another than the backup's; expected that, with which its cluster comes back. "
             "Set gpustack_token to it, or take it out of the inventory."
         )
     if node["container"] and node["container"]["running"] and not node["confirmed"]:

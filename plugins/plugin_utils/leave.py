@@ -48,8 +48,10 @@ def _unfit(named: list[str], groups: dict, settings: dict) -> list[str]:
             found.append(f"{store} exports the model store; expected hosts that do not. Move the store first.")
         return found
     if server in named and not settings["rests"]:
-        why = f"{server} is the server, whose container has to run, and this GPUStack has no worker that rests while it does"
-        return [f"{why}; expected hosts that only work. Leave it out."]
+        return [
+            f"{server} is the server, whose container has to run, and this GPUStack has no worker that rests while it does; "
+            "expected hosts that only work. Leave it out."
+        ]
     return []
 
 
@@ -143,19 +145,25 @@ def rotation_refusal(host: dict, settings: dict) -> str:
 
 def rotation(settings: dict) -> list[str]:
     """What an exchange does, before it begins. settings: whether workers prove themselves by the token in `every_request`, how many are
-    restarted `at_once`, and whether the given token is the one that is there already, `same`."""
+    restarted `at_once`, whether the given token is the one that is there already, `same`, and whether that could be `read`."""
+    unread = "WARN the token that it has could not be read, so that nobody tries afterwards whether it is refused."
+    told = [_exchange(settings)]
+    return told if settings["read"] else [*told, unread]
+
+
+def _exchange(settings: dict) -> str:
     if settings["same"]:
         what = "gpustack_token is the cluster's token already; workers that have an older one are brought over"
-        return [f"{what}. To give the cluster another, set gpustack_token to that."]
+        return f"{what}. To give the cluster another, set gpustack_token to that."
     if settings["every_request"]:
-        return [
+        return (
             "The cluster gets another token: the server is restarted with it, then all workers at once, since they are cut off until then; "
-            "their models start anew with them. Clients that use the token are refused from then on.",
-        ]
-    return [
+            "their models start anew with them. Clients that use the token are refused from then on."
+        )
+    return (
         f"The cluster gets another token: the server is restarted with it, then its workers, {settings['at_once']} at a time; models run "
-        "on. Clients that use the token, which is also taken for an API key, are refused from then on.",
-    ]
+        "on. Clients that use the token, which is also taken for an API key, are refused from then on."
+    )
 
 
 def outdated(hosts: list[str], resting: list[str], inventory: list[str]) -> list[str]:

@@ -82,7 +82,7 @@ def found(value: Any, secret: bool) -> str:
 
 
 def _list(value: Any, rule: Mapping, where: str, secret: bool) -> Iterator[Wrong]:
-    if isinstance(value, str) and rule.get("words"):
+    if isinstance(value, str) and rule.get("words") and not value.isspace():
         value = [item.strip() for item in value.split(",") if item.strip()]
     if not isinstance(value, (list, tuple)):
         remedy = "Write each on a line of its own, after a dash." if isinstance(value, str) else "Correct it."

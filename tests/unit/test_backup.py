@@ -125,7 +125,11 @@ def test_full_disk_makes_no_backup_and_leaves_nothing(server, monkeypatch, capsy
     monkeypatch.setattr(program, "pack", full)
     (server.root / "settings.json").write_text(json.dumps(server.settings()))
     monkeypatch.setattr("sys.argv", ["gpustack-backup", "--settings", str(server.root / "settings.json")])
-    assert program.main() == 1
+    umask = os.umask(0o022)
+    try:
+        assert program.main() == 1
+    finally:
+        os.umask(umask)
     assert "no backup was made: /var/lib/gpustack-backup/.unfinished/archive: No space left on device" in capsys.readouterr().err
     assert server.names() == []
 

@@ -158,11 +158,13 @@ def test_a_token_that_another_setting_beats_is_not_exchanged():
 
 
 def test_clients_are_warned_before_the_token_changes():
-    (cut,) = leave.rotation({"every_request": True, "at_once": 1, "same": False})
-    (kept,) = leave.rotation({"every_request": False, "at_once": 2, "same": False})
+    (cut,) = leave.rotation({"every_request": True, "at_once": 1, "same": False, "read": True})
+    (kept,) = leave.rotation({"every_request": False, "at_once": 2, "same": False, "read": True})
     assert "all workers at once" in cut and "their models start anew" in cut and "Clients that use the token are refused" in cut
     assert "its workers, 2 at a time; models run on" in kept and "also taken for an API key, are refused" in kept
-    assert "already" in leave.rotation({"every_request": False, "at_once": 2, "same": True})[0]
+    assert "already" in leave.rotation({"every_request": False, "at_once": 2, "same": True, "read": True})[0]
+    *_told, warned = leave.rotation({"every_request": True, "at_once": 1, "same": False, "read": False})
+    assert warned == "WARN the token that it has could not be read, so that nobody tries afterwards whether it is refused."
 
 
 def test_a_host_that_was_off_is_named_with_what_brings_it_over():

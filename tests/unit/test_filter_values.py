@@ -30,6 +30,7 @@ DATE = datetime.date(2026, 1, 31)
 PEM = "".join(f"-----BEGIN {what}-----\nMIIB\n-----END {what}-----\n" for what in ("CERTIFICATE", "PRIVATE KEY"))
 # Secrets are no arguments of a command.
 MAY_BEGIN_WITH_A_DASH = (
+    "gpustack_backup_passphrase",
     "gpustack_bootstrap_password",
     "gpustack_registry_password",
     "gpustack_token",
@@ -96,8 +97,9 @@ def test_what_is_let_pass_is_taken_by_ansible_and_what_can_not_be_is_refused(nam
     if not found:
         assert accepts(name, value)
         kinds = {"str": str, "path": str, "list": list, "dict": dict, "bool": (bool, int), "int": (int, str)}
-        assert isinstance(value, kinds[spec["type"]]), "a value of another kind passes"
-        assert value in ("", "7", 7, True) or spec["type"] == "str", "a value that makes no sense passes"
+        words = RULES[name].get("words") and isinstance(value, str)
+        assert words or isinstance(value, kinds[spec["type"]]), "a value of another kind passes"
+        assert words or value in ("", "7", 7, True) or spec["type"] == "str", "a value that makes no sense passes"
     assert kind not in ("nothing", "a fraction", "a date", "white space", "control characters", "long") or found
     assert kind != "an option" or found or name in MAY_BEGIN_WITH_A_DASH
 

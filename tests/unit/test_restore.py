@@ -95,7 +95,7 @@ def test_nothing_of_a_later_generation_is_left_beside_the_database(server, made)
     (server.data / "run/state_migration_done").touch()
     place(server, made)
     assert not (server.data / "postgresql").exists() and not (server.data / "run").exists()
-    assert "postgresql" in restore.replaced(v0_7.BACKUP, True) and "database.db" in restore.replaced(v2.BACKUP, True)
+    assert "postgresql" in restore.replaced(v0_7.BACKUP, True) and "database.db" in restore.replaced(v2.DATA.backup, True)
 
 
 def test_database_that_cannot_be_made_leaves_all_as_it_was(server, made):

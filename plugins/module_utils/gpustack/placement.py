@@ -50,8 +50,9 @@ def places(instances: Iterable[Instance], models: Iterable[Model], workers: Iter
     for worker_id, claim in (part for each in going for part in each.parts):
         # What it has on a worker that stays is free when it goes.
         room = rooms.get(worker_id) if worker_id is not None else None
-        for index in set(claim).intersection(room.free) if room else ():
-            room.free[index] += claim[index]
+        if room:
+            for index in set(claim).intersection(room.free):
+                room.free[index] += claim[index]
     going.sort(key=lambda each: (-sum(sum(claim.values()) for claim in each.claims), each.name))
     return [_place(each, by_name.get(each.model), list(rooms.values())) for each in going]
 

@@ -70,7 +70,8 @@ class Move:
         leaving = {worker.id for worker in workers}
         # On one that is ready GPUStack would place it again.
         stopped = {worker.id for worker in workers if worker.state != "ready"}
-        here, elsewhere = [], []
+        here: list[Instance] = []
+        elsewhere: list[Instance] = []
         for each in self._client.instances():
             (here if leaving.intersection(worker_id for worker_id, _claim in each.parts) else elsewhere).append(each)
         self.left = sorted(each.name for each in here)
