@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: gpustack_worker
 short_description: Have GPUStack's workers rest, and their models go to others
-version_added: 0.2.0
+version_added: 0.4.0
 description:
   - Tells GPUStack that workers rest, or no longer do, and moves the instances of models from them.
   - A worker that rests is in maintenance and gets no further models. Where GPUStack has no such state, the worker's record gets the label
