@@ -41,7 +41,9 @@ def worker(name: str, *environment: str, mounts: list[dict[str, Any]] | None = N
     }
 
 
-def look(*containers: Any, data: dict[str, Any] | None = DATA) -> dict[str, Any]:
+def look(*containers: Any, **given: Any) -> dict[str, Any]:
+    """What is seen of the containers by a node that has its data, or with data=None by one that has none."""
+    data = given.get("data", DATA)
     return workloads.look([part for each in containers for part in (each if isinstance(each, list) else [each])], "gpustack", data)
 
 
