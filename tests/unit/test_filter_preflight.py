@@ -279,7 +279,7 @@ def test_driver_versions_sort_as_the_vendor_means_them(older, newer):
 
 
 @pytest.mark.parametrize(
-    ("version", "other", "order"),
+    ("one", "two", "order"),
     [
         ("25.0.t52.b060", "24.1.rc2", 1),
         ("23.0.t52.b060", "24.1.rc2", -1),
@@ -291,9 +291,9 @@ def test_driver_versions_sort_as_the_vendor_means_them(older, newer):
         ("unknown", "24.1.rc2", None),
     ],
 )
-def test_driver_of_another_spelling_is_compared_as_far_as_it_tells(version, other, order):
-    assert drivers.order(version, other) == order
-    assert drivers.order(other, version) == (None if order is None else -order)
+def test_driver_of_another_spelling_is_compared_as_far_as_it_tells(one, two, order):
+    assert drivers.order(one, two) == order
+    assert drivers.order(two, one) == (None if order is None else -order)
 
 
 def test_driver_that_cannot_be_compared_is_said_to_be_one_with_the_variable_that_settles_it():

@@ -247,15 +247,16 @@ def main() -> int:
         with open(given.settings, encoding="utf-8") as stream:
             result = backup(json.load(stream), given.kind, given.outgoing)
     except NoCopy as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     except (Failure, OSError) as error:
         why = f"{error.filename or given.settings}: {error.strerror}" if isinstance(error, OSError) else error
-        print(f"no backup was made: {why}", file=sys.stderr)
+        sys.stderr.write(f"no backup was made: {why}\n")
         return 1
-    print(json.dumps(result) if given.json else f"{result['path']} ({result['bytes']} bytes) {result['copied']}".rstrip())
+    told = json.dumps(result) if given.json else f"{result['path']} ({result['bytes']} bytes) {result['copied']}".rstrip()
+    sys.stdout.write(f"{told}\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())
