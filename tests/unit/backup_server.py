@@ -88,9 +88,9 @@ class Server:
     @contextlib.contextmanager
     def database(self) -> Iterator[sqlite3.Connection]:
         """What is done with it is committed; it is closed at the end, as by a GPUStack that stops."""
-        with contextlib.closing(sqlite3.connect(self.data / "database.db")) as live:
-            with live:
-                yield live
+        live = sqlite3.connect(self.data / "database.db")
+        with contextlib.closing(live), live:
+            yield live
 
     def models(self) -> list[str]:
         with self.database() as live:
