@@ -33,8 +33,9 @@ CONFIG = {
 }
 
 
-def deploy(ask, hosts: dict, npus: dict[str, int]) -> dict[str, str]:
-    """Deploy a model on an NPU of each host that npus names, and wait until all run. ask: what conftest.api_of returns.
+def deploy(ask, hosts: dict, npus: dict[str, int], any_version: tuple[str, ...] = ()) -> dict[str, str]:
+    """Deploy a model on an NPU of each host that npus names, and wait until all run. ask: what conftest.api_of returns; any_version: hosts
+    of which the model says no version of the engine.
 
     Returns the names of the containers by the hosts'; a model is called tiny-<host>.
     """
@@ -42,6 +43,8 @@ def deploy(ask, hosts: dict, npus: dict[str, int]) -> dict[str, str]:
     first.check_output(f"mkdir -p {STORE} && echo '{json.dumps(CONFIG)}' > {STORE}/config.json")
     for host, npu in npus.items():
         chosen = {"name": f"tiny-{host}", "gpu_selector": {"gpu_ids": [f"{host}:cann:{npu}"], "gpus_per_replica": 1}}
+        if host in any_version:
+            chosen["backend_version"] = None
         ask("models", "POST", {**MODEL, **chosen})
 
     def states() -> list[str]:

@@ -662,12 +662,12 @@ def test_an_image_that_is_gone_or_silent_is_helped_by_the_running_container_or_a
         def __call__(self, argv, timeout):
             return Result(125, "", "Unable to find image\n") if argv[1] == "run" else super().__call__(argv, timeout)
 
-    assert read_version(GoneImage(container), container, None, generation.DEFAULT, 10) == ("0.7.1", None)
+    assert read_version(GoneImage(container), container, None, 10) == ("0.7.1", None)
     labelled = {"Config": {"Labels": {"org.opencontainers.image.version": "v0.6.2"}}}
     silent = Docker(container, version=Result(-9, "", "", timed_out=True))
-    assert read_version(silent, container, labelled, generation.DEFAULT, 10) == ("0.6.2", None)
+    assert read_version(silent, container, labelled, 10) == ("0.6.2", None)
     ubuntu = {"Config": {"Labels": {"org.opencontainers.image.version": "22.04"}}}
-    assert read_version(silent, container, ubuntu, generation.DEFAULT, 10) == (None, "docker run did not answer within 10 s")
+    assert read_version(silent, container, ubuntu, 10) == (None, "docker run did not answer within 10 s")
 
 
 def test_a_server_without_a_worker_has_no_worker_name():

@@ -181,7 +181,7 @@ class Model:
 def models(site, atlas, api) -> dict[str, Model]:
     """A model on the server, and one on the host of which GPUStack may not use the first NPU, by their hosts."""
     hosts = {name: atlas(name) for name in ("atlas1", SEVEN)}
-    names = small_model.deploy(api, hosts, {"atlas1": 5, SEVEN: 2})
+    names = small_model.deploy(api, hosts, {"atlas1": 5, SEVEN: 2}, any_version=(SEVEN,))
     return {host: Model(hosts[host], name) for host, name in names.items()}
 
 
@@ -189,6 +189,12 @@ def test_models_answer_and_stream(models, atlas, token):
     for host in models:
         answer = small_model.chat(atlas("atlas1"), token, f"tiny-{host}", URL)
         assert answer.count("data: {") > 2 and "data: [DONE]" in answer, answer
+
+
+def test_model_without_a_version_gets_the_newest_engine_that_the_driver_carries(models):
+    """Driver 25.2.0 is listed for CANN 9.1 at most, and GPUStack's newest engine is of CANN 9.2."""
+    said = models[SEVEN].host.check_output("docker logs gpustack 2>&1")
+    assert set(re.findall(r"gpustack/runner:[\w.-]+", said)) == {"gpustack/runner:cann9.1-910b-vllm0.30.0"}
 
 
 def test_model_takes_the_chip_that_it_was_given_and_never_one_in_alarm(models):

@@ -20,6 +20,13 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runn
 
 # Seconds for one call of docker: it answers in tenths of a second, and in some seconds on a busy host.
 CALL_LIMIT = 30.0
+# A shell's words that print the version, of any generation, since it is asked before that is known. The metadata first: to print it itself,
+# GPUStack loads all of itself, which takes many seconds.
+_VERSION = (
+    'python=$(head -n 1 "$(command -v gpustack)" | sed -n "s/^#! *//p");'
+    ' "${python:-python3}" -c \'import importlib.metadata as m; print("gpustack", m.version("gpustack"))\''
+    " || gpustack version"
+)
 
 
 class ReadError(Exception):
@@ -168,10 +175,10 @@ def data_path(given: Any, default: str) -> str:
 
 
 def read_version(
-    run: Runner, description: Mapping[str, Any], image: Mapping[str, Any] | None, generation: Generation, timeout: float
+    run: Runner, description: Mapping[str, Any], image: Mapping[str, Any] | None, timeout: float
 ) -> tuple[str | None, str | None]:
     """The GPUStack version in the container's image, and why it could not be read."""
-    identity, words = description.get("Image", ""), ["-lc", generation.version_script]
+    identity, words = description.get("Image", ""), ["-lc", _VERSION]
     attempts = [["docker", "run", "--rm", "--network", "none", "--entrypoint", "bash", identity, *words]]
     if docker_cli.is_running(dict(description)):
         attempts.append(["docker", "exec", description["Id"], "bash", *words])

@@ -14,6 +14,11 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version i
 from ansible_collections.ascend.gpustack.plugins.module_utils.npu import kinds
 
 
+def names(text: str) -> frozenset[str]:
+    """Of what stands in a text with blanks or line breaks between."""
+    return frozenset(text.split())
+
+
 @dataclass(frozen=True)
 class CommandLine:
     """The settings of `gpustack start`, by GPUStack's names for them (with _). A switch takes no value, a repeatable one collects its
@@ -84,6 +89,11 @@ class State:
 
     remedy: str
     passes: bool = True
+
+
+UNREACHABLE = State(
+    "See whether its GPUStack container runs, open port {port} of {ip} to the server, and name the address in the server's NO_PROXY"
+)
 
 
 @dataclass(frozen=True)
@@ -248,6 +258,10 @@ class Sign:
     lasting: bool = False
 
 
+# This collection's entry point says it.
+WAITS_FOR_STORE = Sign("store", r"(?P<detail>The model store \S+ is not there yet)")
+
+
 @dataclass(frozen=True)
 class Generation:
     """One generation of GPUStack.
@@ -255,7 +269,7 @@ class Generation:
     name: as a person says it. series: what its versions begin with; candidates: whether candidates of releases are among them. release: the
     one to run unless another is asked for. variants: kinds of chips (module_utils/npu/kinds.py) by the end of the tag of the image that has
     engines for them, the usual one first. minimum_docker: of Docker Engine, for its image; minimum_driver: of the Ascend driver, for the
-    oldest CANN that it runs. version_script: a shell's words that print its version. log_signs: what comes first is the cause of the rest.
+    oldest CANN that it runs. log_signs: what comes first is the cause of the rest.
     """
 
     name: str
@@ -272,7 +286,6 @@ class Generation:
     api: Api
     models: Models
     command_line: CommandLine
-    version_script: str
     log_signs: tuple[Sign, ...]
     trust: Trust
     images: Images = Images()

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.backup_description import Backup
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import (
+    UNREACHABLE,
+    WAITS_FOR_STORE,
     Api,
     CommandLine,
     Data,
@@ -22,21 +24,17 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
     State,
     Trust,
     Work,
+    names,
 )
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v0_7_models import MODELS
 
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 COMMAND_LINE = CommandLine(
-    switches=_names("""
+    switches=names("""
         debug enable_ray disable_worker force_auth_localhost disable_update_check disable_openapi_docs disable_metrics
         disable_rpc_servers enable_hf_transfer enable_hf_xet enable_cors allow_credentials
     """),
-    repeatable=_names("ray_args rpc_server_args allow_origins allow_methods allow_headers"),
-    values=_names("""
+    repeatable=names("ray_args rpc_server_args allow_origins allow_methods allow_headers"),
+    values=names("""
         config_file data_dir cache_dir bin_dir log_dir pipx_path token huggingface_token system_reserved
         host port database_url bootstrap_password ssl_keyfile ssl_certfile ollama_library_base_url update_check_url
         model_catalog_file tools_download_base_url
@@ -49,7 +47,7 @@ COMMAND_LINE = CommandLine(
         saml_idp_server_url saml_idp_entity_id saml_idp_x509_cert saml_sp_entity_id saml_sp_acs_url saml_sp_x509_cert
         saml_sp_private_key saml_sp_attribute_prefix saml_security
     """),
-    file_only=_names("jwt_secret_key external_auth_type openid_configuration resources"),
+    file_only=names("jwt_secret_key external_auth_type openid_configuration resources"),
     short={"-d": "debug", "-t": "token", "-s": "server_url"},
     environment={"HF_TOKEN": "huggingface_token", "HF_HUB_ENABLE_HF_TRANSFER": "enable_hf_transfer"},
     idle={
@@ -157,9 +155,7 @@ API = Api(
     device_type="npu",
     lists={"models": ("/models", "name"), "users": ("/users", "username")},
     states={
-        "unreachable": State(
-            "See whether its GPUStack container runs, open port {port} of {ip} to the server, and name the address in the server's NO_PROXY"
-        ),
+        "unreachable": UNREACHABLE,
         "not_ready": State("See docker logs of its GPUStack container, and compare its clock with the server's (date)"),
     },
     # A worker's last sign of life has the time of the worker's own clock.
@@ -188,7 +184,7 @@ LOG_SIGNS = (
     ),
     Sign("token", r"(?P<detail>Invalid authentication credentials)"),
     Sign("server", r"Error serving worker APIs: (?P<detail>.*(?:Connection refused|timed out|No route to host|unreachable).*)"),
-    Sign("store", r"(?P<detail>The model store \S+ is not there yet)"),
+    WAITS_FOR_STORE,
 )
 
 GENERATION = Generation(
@@ -208,12 +204,6 @@ GENERATION = Generation(
     api=API,
     models=MODELS,
     command_line=COMMAND_LINE,
-    # The metadata first: to print its version itself, GPUStack loads all of itself, which takes many seconds.
-    version_script=(
-        'python=$(head -n 1 "$(command -v gpustack)" | sed -n "s/^#! *//p");'
-        ' "${python:-python3}" -c \'import importlib.metadata as m; print("gpustack", m.version("gpustack"))\''
-        " || gpustack version"
-    ),
     log_signs=LOG_SIGNS,
     trust=TRUST,
 )

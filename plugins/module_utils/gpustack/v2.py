@@ -11,6 +11,8 @@ gpustack_runtime/deployer/docker.py. The image is that of pack/Dockerfile, whose
 from __future__ import annotations
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import (
+    UNREACHABLE,
+    WAITS_FOR_STORE,
     Api,
     CommandLine,
     Generation,
@@ -23,25 +25,21 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.descripti
     State,
     Trust,
     Work,
+    names,
 )
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_data import DATA
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_models import MODELS
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_runners import RUNNERS
 
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 COMMAND_LINE = CommandLine(
-    switches=_names("""
+    switches=names("""
         debug insecure_tls disable_worker enable_worker disable_metrics force_auth_localhost disable_update_check
         disable_openapi_docs disable_builtin_observability enable_cors allow_credentials oidc_skip_userinfo oidc_use_userinfo
         external_auth_default_inactive external_auth_insecure_skip_tls_verify disable_worker_metrics
         enable_hf_transfer enable_hf_xet
     """),
-    repeatable=_names("allow_origins allow_methods allow_headers trusted_hosts"),
-    values=_names("""
+    repeatable=names("allow_origins allow_methods allow_headers trusted_hosts"),
+    values=names("""
         config_file data_dir cache_dir bin_dir log_dir benchmark_dir pipx_path token huggingface_token system_reserved
         advertise_address port tls_port api_port proxy_port database_port metrics_port database_url redis_url
         system_default_container_registry image_name_override image_repo benchmark_image_repo
@@ -58,13 +56,13 @@ COMMAND_LINE = CommandLine(
         server_url worker_ip worker_ifname kv_transfer_ifname worker_name worker_port worker_metrics_port service_port_range
         ray_port_range benchmark_max_duration_seconds proxy_mode
     """),
-    file_only=_names("""
+    file_only=names("""
         jwt_secret_key external_auth_type external_auth_groups external_auth_group_sync openid_configuration resources gateway_plugin
         operator_image server_id grafana_pd_dashboard_uid grafana_cache_service_dashboard_uid
     """),
     short={"-d": "debug", "-t": "token", "-s": "server_url"},
     environment={"HF_TOKEN": "huggingface_token", "HF_HUB_ENABLE_HF_TRANSFER": "enable_hf_transfer", "POD_NAMESPACE": "namespace"},
-    numbers=_names("gateway_concurrency benchmark_max_duration_seconds"),
+    numbers=names("gateway_concurrency benchmark_max_duration_seconds"),
     own={"tls_port": "gpustack_port", "enable_worker": "the inventory's groups", "disable_worker": "the inventory's groups"},
     idle={
         **dict.fromkeys(("host", "force_auth_localhost", "enable_hf_transfer", "enable_hf_xet", "enable_ray", "ray_args"), ""),
@@ -180,9 +178,7 @@ API = Api(
     lists={"models": ("/models", "name")},
     states={
         # A worker that starts is registered long before it listens.
-        "unreachable": State(
-            "See whether its GPUStack container runs, open port {port} of {ip} to the server, and name the address in the server's NO_PROXY"
-        ),
+        "unreachable": UNREACHABLE,
         "not_ready": State("See docker logs of its GPUStack container, and whether it reaches the server's port"),
         "maintenance": State("End its maintenance on GPUStack's page or with undrain, or leave it out (--limit)", passes=False),
         # Of workers that GPUStack itself makes in a cloud
@@ -248,7 +244,7 @@ LOG_SIGNS = (
         r"(?:Failed to register worker|Server version check failed|Error serving worker APIs): "
         r"(?P<detail>.*(?:connection attempts failed|Connection refused|timed out|No route to host|unreachable|not known).*)",
     ),
-    Sign("store", r"(?P<detail>The model store \S+ is not there yet)"),
+    WAITS_FOR_STORE,
 )
 
 GENERATION = Generation(
@@ -269,12 +265,6 @@ GENERATION = Generation(
     api=API,
     models=MODELS,
     command_line=COMMAND_LINE,
-    # The metadata first: to print its version itself, GPUStack loads all of itself, which takes many seconds.
-    version_script=(
-        'python=$(head -n 1 "$(command -v gpustack)" | sed -n "s/^#! *//p");'
-        ' "${python:-python3}" -c \'import importlib.metadata as m; print("gpustack", m.version("gpustack"))\''
-        " || gpustack version"
-    ),
     log_signs=LOG_SIGNS,
     trust=TRUST,
     images=IMAGES,

@@ -131,7 +131,7 @@ def read_old(
     version_timeout: float,
 ) -> Old:
     of_image = ((image or {}).get("Config") or {}).get("Env") or []
-    version, version_error = read_version(run, container, image, generations.DEFAULT, version_timeout)
+    version, version_error = read_version(run, container, image, version_timeout)
     generation = generations.of_container(version or described(container).version)
     told = Settings(run, described(container), generation.command_line, timeout, of_image)
     file, error = _read_config_file(told)
