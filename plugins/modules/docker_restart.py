@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: docker_restart
 short_description: Restart Docker, with a way back
-version_added: 0.3.0
+version_added: 0.4.0
 description:
   - Restarts the service C(docker), and starts it where it does not run, and waits until the engine answers and is back in its Swarm.
   - Where it does not start with settings that M(ascend.gpustack.docker_npu_resource) changed, these become what they were before, and

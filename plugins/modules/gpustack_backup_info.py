@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: gpustack_backup_info
 short_description: Read a backup of a GPUStack server, and whether it is whole
-version_added: 0.3.0
+version_added: 0.4.0
 description:
   - Reads all of the backup and compares it with its checksums; one that is encrypted is decrypted for that.
   - Fails where it is damaged, unfinished, or can't be decrypted.

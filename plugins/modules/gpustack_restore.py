@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: gpustack_restore
 short_description: Put a backup in the place of what a GPUStack server has, or put back what was there
-version_added: 0.3.0
+version_added: 0.4.0
 description:
   - With O(state=placed) the container is stopped and gets another name, and data and settings are set aside within the data directory;
     those of the backup come in their place, and the database is made of it. The container is not made.
