@@ -72,7 +72,9 @@ def _mount_problems(info: dict, want: dict, wanted: str) -> list[str]:
     if not mount["fstype"].startswith("nfs") or not _is_same(mount["source"], mount["address"], info, want):
         return [
             f"{path} has {mount['source']} ({mount['fstype']}) mounted on it; expected {wanted}. "
-            f"Unmount it (umount {path}), or correct gpustack_store_server and gpustack_store_export."
+            f"Unmount it (umount {path}, and take its line out of /etc/fstab); what is in it stays where it is. If it is the store that "
+            "all hosts share, set gpustack_store_type: external; if another NFS server has the store, correct gpustack_store_server and "
+            "gpustack_store_export."
         ]
     if not info["answers"]:
         return [f"{dead_store(path, mount['source'], 'its port 2049: ' + info['server']['port'])}. {DEAD_STORE_REMEDY}"]

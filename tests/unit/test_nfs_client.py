@@ -141,8 +141,9 @@ def test_other_file_system_on_the_mount_point_is_refused():
     other = {**MOUNTED, "source": "172.16.33.99:/data/models", "address": "172.16.33.99"}
     assert plan(mount=disk, server=UNASKED)["mounted"] == problems(mount=disk, server=UNASKED)
     assert problems(mount=disk, server=UNASKED) == [
-        f"/data/models has /dev/sdb1 (xfs) mounted on it; expected {SOURCE}. Unmount it (umount /data/models), "
-        "or correct gpustack_store_server and gpustack_store_export."
+        f"/data/models has /dev/sdb1 (xfs) mounted on it; expected {SOURCE}. Unmount it (umount /data/models, "
+        "and take its line out of /etc/fstab); what is in it stays where it is. If it is the store that all hosts share, set "
+        "gpustack_store_type: external; if another NFS server has the store, correct gpustack_store_server and gpustack_store_export."
     ]
     assert "172.16.33.99:/data/models (nfs)" in problems(mount=other, server=UNASKED)[0]
 

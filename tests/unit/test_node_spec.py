@@ -229,6 +229,14 @@ def test_what_runs_stays_where_the_inventory_asks_for_no_version():
     assert version(mine, gpustack_version="2.3.0").split()[0] == "2.3.0"
 
 
+def test_server_made_by_hand_is_taken_over_to_what_preflight_has_said_whatever_it_answers():
+    by_hand = {"container": {"managed": False, "version": None, "image": "gpustack/gpustack:v2.2.3"}}
+    read = {**HOSTS["atlas1"], "ascend_driver_check_host": by_hand}
+    given = {"hostvars": {**HOSTS, "atlas1": read}, "__gpustack_cluster": {"version": "v2.2.3"}}
+    assert version(by_hand, **given).split()[0] == generation.DEFAULT.release
+    assert version({"container": None}, **given).split()[0] == generation.DEFAULT.release
+
+
 BOUND = {"max-size": "100m", "max-file": "3"}
 ENDLESS = {"driver": "json-file", "max_size": None}
 

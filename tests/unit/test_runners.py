@@ -91,7 +91,7 @@ def test_preflight_names_the_newest_engine_that_the_driver_carries():
     assert warned("24.1.rc2") == [
         "the driver is 24.1.rc2, which is listed for CANN 8.2 at most, and GPUStack 2.3.0's newest engine is cann9.2-910b-vllm0.30.0; "
         "a model without a version gets cann8.2-910b-vllm0.10.2. "
-        "Name that in gpustack_runners, to have it there."
+        "That needs nothing; gpustack_runners: [cann8.2-910b-vllm0.10.2] brings its image to the workers beforehand."
     ]
     (told,) = warned("25.2.0", ("cann9.1-910b-vllm0.30.0",))
     assert told.endswith("a model without a version gets cann9.1-910b-vllm0.30.0. Upgrade the Ascend driver and firmware for newer ones.")

@@ -24,7 +24,8 @@ def test_newest_engine_that_an_old_driver_carries_is_named(playbook, atlas):
     print("\n".join(lines))
     assert lines == [
         f"WARN [runners] {host}: the driver is {driver}, which is listed for CANN {cann} at most, and GPUStack 2.3.0's newest engine is "
-        f"cann9.2-910b-vllm0.30.0; a model without a version gets {runner}. Name that in gpustack_runners, to have it there."
+        f"cann9.2-910b-vllm0.30.0; a model without a version gets {runner}. That needs nothing; "
+        f"gpustack_runners: [{runner}] brings its image to the workers beforehand."
         for host, driver, cann, runner in (
             ("atlas1", "25.2.0", "9.1", "cann9.1-910b-vllm0.30.0"),
             ("atlas2", "24.1.rc2", "8.2", "cann8.2-910b-vllm0.10.2"),

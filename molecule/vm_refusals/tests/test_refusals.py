@@ -70,8 +70,9 @@ def test_each_fault_has_a_message_of_its_own(told):
         ],
         "hidden_files": [hidden],
         "other_file_system": [
-            f"atlas2: /data/models has none (tmpfs) mounted on it; expected {SOURCE}. Unmount it (umount /data/models), "
-            "or correct gpustack_store_server and gpustack_store_export."
+            f"atlas2: /data/models has none (tmpfs) mounted on it; expected {SOURCE}. Unmount it (umount /data/models, "
+            "and take its line out of /etc/fstab); what is in it stays where it is. If it is the store that all hosts share, set "
+            "gpustack_store_type: external; if another NFS server has the store, correct gpustack_store_server and gpustack_store_export."
         ],
         "other_entry": [
             f"atlas2: the entry of /etc/fstab made by hand, line 2 ({BY_HAND}), differs; expected {OWN}. "

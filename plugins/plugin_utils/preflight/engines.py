@@ -41,5 +41,7 @@ def _default(newest: str, carried: str, cann: str, driver: str, version: str, gi
     text = f"the driver is {driver}, which is listed for CANN {cann} at most, and GPUStack {version}'s newest engine is {newest}"
     text += f"; a model without a version gets {carried}" if carried else "; it has none for this driver"
     lacking = carried and not given
-    remedy = "Name that in gpustack_runners, to have it there." if lacking else "Upgrade the Ascend driver and firmware for newer ones."
+    remedy = "Upgrade the Ascend driver and firmware for newer ones."
+    if lacking:
+        remedy = f"That needs nothing; gpustack_runners: [{carried}] brings its image to the workers beforehand."
     return Finding("runners", "warn", text, remedy)
