@@ -97,7 +97,7 @@ SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule
 # Those that are slow and rarely broken: a takeover, and a cluster of five that grows, of which the scenario awx has a worker join by --limit.
 LONG_ONLY := molecule-documented molecule-scale_out
 # Those that are run with GPUStack 0.7, too
-OLD := old-interrupted old-options old-reset old-scale_out
+OLD := old-backup old-interrupted old-options old-reset old-scale_out
 # In two lanes of about the same length. The Swarm is measured under load, and the site on virtual machines takes all of the processors, so that
 # both are alone.
 CLUSTERS := $(filter-out molecule-vm_% molecule-swarm molecule-check_mode $(LONG_ONLY),$(SCENARIOS:%=molecule-%))

@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from conftest import HOSTS, reached, run_playbook, wait_until
+from conftest import API, HOSTS, reached, run_playbook, wait_until
 
 THREE = HOSTS[:3]
 LIMIT = ("--limit", ",".join(THREE))
@@ -22,11 +22,10 @@ class Api:
     """The management API on a host, asked as the administrator."""
 
     host: Any
-    prefix: str
 
     def __call__(self, path: str, body: dict | None = None) -> Any:
         data = f"-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}" if body is not None else ""
-        ask = f"printf 'user = \"admin:{PASSWORD}\"' | curl -fsS -K - {data} 'http://127.0.0.1:8080/{self.prefix}/{path}'"
+        ask = f"printf 'user = \"admin:{PASSWORD}\"' | curl -fsS -K - {data} 'http://127.0.0.1:8080{API}/{path}'"
         return json.loads(self.host.check_output(ask))
 
     def names(self, path: str, key: str) -> list[str]:
@@ -50,8 +49,12 @@ class Api:
 def fill(api: Api, model: dict) -> str:
     """What people make on GPUStack's page; the value of a key of theirs."""
     api("users", {"username": "alice", "password": "Alice-4711-x", "full_name": "Alice", "is_admin": False})
-    api("models", {"name": "kept", "source": "local_path", "local_path": "/data/models/none", "replicas": 0, **model})
+    add_model(api, "kept", model)
     return api("api-keys", {"name": "ops", "description": "", "expires_in": 0})["value"]
+
+
+def add_model(api: Api, name: str, model: dict) -> None:
+    api("models", {"name": name, "source": "local_path", "local_path": "/data/models/none", "replicas": 0, **model})
 
 
 def destroy(host: Any) -> None:

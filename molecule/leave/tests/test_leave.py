@@ -6,54 +6,17 @@ import json
 import pathlib
 
 import pytest
+import small_model
 import yaml
 from conftest import INVENTORY, ROOT, Run, inspect, lab, run_playbook, wait_until
 
 HOSTS = ["atlas1", "atlas2", "atlas3"]
 LIMIT = ("--limit", ",".join(HOSTS))
-VARIABLES = {
-    "gpustack_version": "2.3.0",
-    "gpustack_runners": ["cann8.5-910b-vllm0.18.0"],
-    # The lab's own are 0.7's.
-    "gpustack_server_config": {},
-    "gpustack_worker_config": {},
-}
-MODEL = {
-    "source": "local_path",
-    "local_path": "/data/models/tiny",
-    "backend": "vLLM",
-    "backend_version": "0.18.0",
-    "replicas": 1,
-    "categories": ["llm"],
-    "cluster_id": 1,
-    "distributed_inference_across_workers": False,
-    "enable_model_route": True,
-}
-CONFIG = {
-    "architectures": ["Qwen2ForCausalLM"],
-    "model_type": "qwen2",
-    "hidden_size": 896,
-    "num_attention_heads": 14,
-    "num_key_value_heads": 2,
-    "num_hidden_layers": 24,
-    "vocab_size": 151936,
-    "max_position_embeddings": 8192,
-    "torch_dtype": "bfloat16",
-}
+VARIABLES = {"gpustack_runners": [small_model.RUNNER]}
 
 
 def run(name: str, **given: object) -> Run:
     return run_playbook(name, *LIMIT, variables={**VARIABLES, **given})
-
-
-@pytest.fixture
-def api(atlas, token):
-    def ask(path: str, method: str = "GET", body: dict | None = None) -> dict:
-        data = f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'" if body is not None else ""
-        command = f"printf 'user = \"system/worker/x:{token}\"' | curl -sS -K - -X {method} {data} 'http://127.0.0.1:8080/v2/{path}'"
-        return json.loads(atlas("atlas1").check_output(command) or "{}")
-
-    return ask
 
 
 @pytest.fixture
@@ -71,7 +34,9 @@ def where(api):
 def site(atlas) -> Run:
     done = run("site")
     assert done.rc == 0, done.failure
-    atlas("atlas1").check_output(f"mkdir -p /data/models/tiny && echo '{json.dumps(CONFIG)}' > /data/models/tiny/config.json")
+    atlas("atlas1").check_output(
+        f"mkdir -p {small_model.STORE} && echo '{json.dumps(small_model.CONFIG)}' > {small_model.STORE}/config.json"
+    )
     return done
 
 
@@ -83,7 +48,7 @@ def test_workers_that_rest_get_no_models_and_stay_so(site, api, where):
     rested = run("drain", gpustack_drain=["atlas1", "atlas2"])
     assert rested.rc == 0, rested.failure
     assert "atlas1, atlas2 rest, and GPUStack places no models there." in rested.text
-    api("models", "POST", {**MODEL, "name": "tiny"})
+    api("models", "POST", {**small_model.MODEL, "name": "tiny"})
     wait_until("the model runs", lambda: where("tiny"), pause=3)
     assert where("tiny") == "atlas3"
     again = run("site")
@@ -100,7 +65,7 @@ def test_they_come_back(site, api):
 
 
 def test_a_model_without_another_place_is_named_before_anything_changes(site, api, where):
-    api("models", "POST", {**MODEL, "name": "bound", "gpu_selector": {"gpu_ids": ["atlas3:cann:7"], "gpus_per_replica": 1}})
+    api("models", "POST", {**small_model.MODEL, "name": "bound", "gpu_selector": {"gpu_ids": ["atlas3:cann:7"], "gpus_per_replica": 1}})
     wait_until("the model runs", lambda: where("bound"), pause=3)
     refused = run("drain", gpustack_drain=["atlas3"])
     assert refused.rc != 0 and "Nothing was changed: bound finds no other place, as told above" in refused.text

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+import small_model
 import yaml
 from conftest import Run, run_playbook
 
@@ -14,17 +15,6 @@ LIMIT = ("--limit", ",".join(HOSTS))
 SECRET = "hf_VeryPrivate0815abcdefgh"
 STORE = "/data/models"
 # Of a small Qwen2, as far as GPUStack reads it
-CONFIG = {
-    "architectures": ["Qwen2ForCausalLM"],
-    "model_type": "qwen2",
-    "hidden_size": 896,
-    "num_attention_heads": 14,
-    "num_key_value_heads": 2,
-    "num_hidden_layers": 24,
-    "vocab_size": 151936,
-    "max_position_embeddings": 8192,
-    "torch_dtype": "bfloat16",
-}
 TINY = {
     "name": "tiny",
     "path": f"{STORE}/tiny",
@@ -36,11 +26,7 @@ TINY = {
 }
 OTHER = {"name": "other", "path": "/models/tiny", "version": "0.18.0", "npus": 1, "hosts": ["atlas3"], "categories": ["llm"]}
 BASE = {
-    "gpustack_version": "2.3.0",
-    "gpustack_runners": ["cann8.5-910b-vllm0.18.0"],
-    # The lab's own are 0.7's.
-    "gpustack_server_config": {},
-    "gpustack_worker_config": {},
+    "gpustack_runners": [small_model.RUNNER],
     "gpustack_models_wait": 1200,
     "vault_tiny_hf_token": SECRET,
 }
@@ -52,7 +38,7 @@ def models(*items: dict, playbook: str = "models", arguments: tuple = (), **vari
 
 @pytest.fixture(scope="module")
 def site(atlas) -> tuple[Run, Run]:
-    prepare = f"mkdir -p {STORE}/tiny {STORE}/bare && echo '{json.dumps(CONFIG)}' > {STORE}/tiny/config.json"
+    prepare = f"mkdir -p {STORE}/tiny {STORE}/bare && echo '{json.dumps(small_model.CONFIG)}' > {STORE}/tiny/config.json"
     atlas("atlas1").check_output(prepare)
     return models(TINY, OTHER, playbook="site", arguments=("-vvv", "--diff")), models(TINY, OTHER, playbook="site")
 

@@ -1,4 +1,4 @@
-"""A server of GPUStack 0.7, from its first backup to another host that takes its place."""
+"""A server, from its first backup to another host that takes its place."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import json
 
 import drill
 import pytest
-from conftest import ROOT, run_playbook, wait_until
+from conftest import OLD, ROOT, run_playbook, wait_until
 from drill import LIMIT, PASSPHRASE, PASSWORD, Api
 
 VARIABLES = {"gpustack_bootstrap_password": PASSWORD}
+# Of no engine that would have to run, since it has no replica
+MODEL = {"backend": "llama-box"} if OLD else {"backend": "vLLM", "backend_version": "0.18.0", "categories": ["llm"], "cluster_id": 1}
 COPIES = {"gpustack_backup_copy_hosts": ["atlas2"], "gpustack_backup_passphrase": PASSPHRASE}
 
 
@@ -20,14 +22,14 @@ def server(atlas):
 
 @pytest.fixture(scope="module")
 def api(server):
-    return Api(server, "v1")
+    return Api(server)
 
 
 @pytest.fixture(scope="module")
 def story(server, api) -> dict:
     """A cluster that people use, its state, and its backup."""
     assert run_playbook("site", *LIMIT, variables=VARIABLES).rc == 0
-    key = drill.fill(api, {"backend": "llama-box"})
+    key = drill.fill(api, MODEL)
     before, runs = api.state(), drill.started(server)
     made = run_playbook("backup", variables=VARIABLES)
     return {"key": key, "state": before, "runs": runs, "backup": made}
@@ -45,7 +47,7 @@ def test_backup_stops_nothing_and_is_roots_alone(story, server):
 
 
 def test_server_that_runs_is_not_replaced_unasked_and_what_ends_is_named(story, api, server):
-    api("models", {"name": "later", "source": "local_path", "local_path": "/data/models/none", "replicas": 0, "backend": "llama-box"})
+    drill.add_model(api, "later", MODEL)
     run = drill.restored(VARIABLES)
     assert run.rc != 0 and "the container gpustack runs; expected gpustack_restore_confirm: true" in run.text
     assert "models that are not in the backup, and end: later" in run.text
@@ -65,6 +67,12 @@ def test_damaged_backup_is_refused(story, server):
     server.check_output(f"head -c 2000 {path} > /root/damaged.tar.gz")
     run = drill.restored(VARIABLES, gpustack_restore_file="/root/damaged.tar.gz", gpustack_restore_confirm=True)
     assert run.rc != 0 and "is damaged or unfinished" in run.text
+
+
+def test_backup_of_another_generation_is_refused(story):
+    other = "2.3.0" if OLD else "0.7.1"
+    run = drill.restored({**VARIABLES, "gpustack_version": other}, gpustack_restore_confirm=True)
+    assert run.rc != 0 and f"and {other} is to run here, which does not take its data" in run.text
 
 
 def test_destroyed_server_is_as_before(story, api, server):
@@ -132,7 +140,7 @@ def test_second_server_is_refused_while_the_first_one_answers(moved):
 
 def test_another_host_serves_what_the_first_one_did(moved, atlas, story):
     assert moved["run"].rc == 0, moved["run"].failure
-    state = Api(atlas("atlas2"), "v1").state()
+    state = Api(atlas("atlas2")).state()
     assert {key: state[key] for key in ("users", "keys", "models", "token")} == {
         key: story["state"][key] for key in ("users", "keys", "models", "token")
     }
@@ -148,4 +156,4 @@ def test_first_server_is_refused_when_it_returns_and_then_works(moved, atlas, se
     server.check_output("docker rm -f gpustack")
     run = run_playbook("site", *LIMIT, variables=VARIABLES, inventory=moved["inventory"])
     assert run.rc == 0, run.failure
-    assert Api(atlas("atlas2"), "v1").state()["workers"] == story["state"]["workers"]
+    assert Api(atlas("atlas2")).state()["workers"] == story["state"]["workers"]
