@@ -14,7 +14,6 @@ HOSTS = ["atlas1", "atlas2", "atlas3"]
 LIMIT = ("--limit", ",".join(HOSTS))
 SECRET = "hf_VeryPrivate0815abcdefgh"
 STORE = "/data/models"
-# Of a small Qwen2, as far as GPUStack reads it
 TINY = {
     "name": "tiny",
     "path": f"{STORE}/tiny",
