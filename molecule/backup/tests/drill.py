@@ -48,7 +48,7 @@ class Api:
 
 def fill(api: Api, model: dict) -> str:
     """What people make on GPUStack's page; the value of a key of theirs."""
-    api("users", {"username": "alice", "password": "Alice-4711-x", "full_name": "Alice", "is_admin": False})
+    api("users", {"username": "alice", "password": "Alice_4711_x", "full_name": "Alice", "is_admin": False})
     add_model(api, "kept", model)
     return api("api-keys", {"name": "ops", "description": "", "expires_in": 0})["value"]
 
