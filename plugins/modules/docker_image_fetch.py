@@ -88,16 +88,16 @@ kind:
 """
 
 import os
-import time
 import uuid
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import image_job
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import images as docker_images
+from ansible_collections.ascend.gpustack.plugins.module_utils.jobs import Busy, Jobs, detached
 
 
-def start(parameters: dict[str, Any], jobs: image_job.Jobs) -> str:
+def start(parameters: dict[str, Any], jobs: Jobs) -> str:
     """The name of the job that brings the image: the one at work, or a new one in a process that outlives this module."""
     what = [parameters["image"], parameters["archive"]]
     with jobs.lock() as mine:
@@ -107,20 +107,16 @@ def start(parameters: dict[str, Any], jobs: image_job.Jobs) -> str:
         jobs.write({"job": name, "what": what, "progress": "started", "finished": False, "error": None, "kind": None})
         headers = docker_images.credentials(parameters["image"], parameters["username"], parameters["password"])
         if os.fork() == 0:
-            image_job.work(jobs, [parameters["image"], *parameters["further"]], parameters["archive"], headers, parameters["timeout"])
+            images = [parameters["image"], *parameters["further"]]
+            detached(lambda: image_job.bring(jobs, images, parameters["archive"], headers, parameters["timeout"]))
         return name
 
 
-def follow(jobs: image_job.Jobs, name: str, wait: float) -> dict[str, Any]:
-    deadline = time.monotonic() + wait
-    while True:
-        at_work = jobs.at_work()
-        state = jobs.read()
-        if state.get("job") != name or (not at_work and not state["finished"]):
-            return {"finished": True, "progress": "", "error": "the process that brought it has ended before its time", "kind": "process"}
-        if state["finished"] or time.monotonic() >= deadline:
-            return {key: state[key] for key in ("finished", "progress", "error", "kind")}
-        time.sleep(0.2)
+def follow(jobs: Jobs, name: str, wait: float) -> dict[str, Any]:
+    state = jobs.follow(name, wait)
+    if not state:
+        return {"finished": True, "progress": "", "error": "the process that brought it has ended before its time", "kind": "process"}
+    return {key: state[key] for key in ("finished", "progress", "error", "kind")}
 
 
 def main() -> None:
@@ -136,10 +132,10 @@ def main() -> None:
             "wait": {"type": "int", "default": 5},
         },
     )
-    jobs = image_job.Jobs()
+    jobs = Jobs(image_job.PLACE, "an image")
     try:
         name = module.params["job"] or start(module.params, jobs)
-    except image_job.Busy as error:
+    except Busy as error:
         module.fail_json(msg=str(error), kind="busy", error=str(error), finished=True)
     result = follow(jobs, name, module.params["wait"])
     if result["error"]:

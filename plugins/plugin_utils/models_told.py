@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import models, tables
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Finding, failure
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Finding, failure, of_sentence
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.report import report_lines, told_above
 
 CHECK = "models"
@@ -68,8 +68,8 @@ def summary(
     nothing was waited for."""
     done = {str(each.get(each.get("ansible_loop_var") or "item")): each for each in applied}
     server = settings["server"]
-    found = [_finding(failure(dict(each))) for each in done.values() if _failed(each)]
-    found += [_finding(problem) for problem in info.get("problems") or []]
+    found = [of_sentence(CHECK, failure(dict(each))) for each in done.values() if _failed(each)]
+    found += [of_sentence(CHECK, problem) for problem in info.get("problems") or []]
     if info.get("msg") and "models" not in info:
         found.append(Finding(CHECK, "fail", f"GPUStack could not be asked for its models: {info['msg']}".rstrip(".")))
     rows = [_row(name, done, info) for name in plan["names"]]
@@ -86,14 +86,6 @@ def summary(
             "problems": [item.sentence for item in found],
         },
     }
-
-
-def _finding(problem: str) -> Finding:
-    """A sentence of a module's; what comes after the finding is its remedy, which may end in lines of a log."""
-    head, expected, rest = problem.partition("; expected ")
-    tail, _stop, remedy = rest.partition(". ")
-    end = "" if "\n" in remedy or not remedy or remedy.endswith(".") else "."
-    return Finding(CHECK, "fail", f"{head}{expected}{tail}".rstrip("."), f"{remedy}{end}")
 
 
 def _row(name: str, done: Mapping[str, Mapping[str, Any]], info: Mapping[str, Any]) -> dict[str, Any]:

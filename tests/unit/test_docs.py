@@ -28,7 +28,14 @@ MODULES = {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
 ROLES = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
 GROUPS = {"gpustack_server", "gpustack_worker", "gpustack_store", "docker_swarm_manager", "docker_swarm_worker"}
 FAMILIES = "|".join(variables.FAMILIES)
-ARTIFACTS = {"ascend_driver_check", "ascend_driver_check_report", "gpustack_cluster", "gpustack_models_served", "vllm_stack"}
+ARTIFACTS = {
+    "ascend_driver_check",
+    "ascend_driver_check_report",
+    "gpustack_cluster",
+    "gpustack_models_served",
+    "gpustack_weights_brought",
+    "vllm_stack",
+}
 FILTERS = [
     "backup",
     "container",
@@ -44,6 +51,7 @@ FILTERS = [
     "values",
     "vllm_gateway",
     "vllm_stack",
+    "weights",
 ]
 PYTHON_TYPES = {"bool": bool, "int": int, "str": str, "path": str, "list": list, "dict": dict}
 

@@ -16,6 +16,7 @@ ROOMS = {f"plugins/module_utils/gpustack/{name}.py" for name in ("v0_7", "v0_7_m
 OTHERS = {
     "plugins/module_utils/docker/daemon.py": ['RUNTIME = "gpustack-npu"'],
     "plugins/module_utils/docker/images.py": ['DOCKER_HUB = "https://index.docker.io/v1/"'],
+    "plugins/module_utils/weights/hub.py": ["/api/v1/models/{quote(self._model)}/repo"],
     "plugins/filter/vllm_gateway.py": ["{{ path /v1/models }}", "GET /v1/models or POST below /v1/"],
     "plugins/filter/gateway_config.yml": ["C(/v1/models)"],
 }

@@ -17,6 +17,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.docker import api 
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import image_job
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import images as docker_images
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker.api import ApiError
+from ansible_collections.ascend.gpustack.plugins.module_utils.jobs import Busy, Jobs
 from ansible_collections.ascend.gpustack.plugins.modules import docker_image_fetch, docker_registry_info
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import _trusted
 from shared import ROOT
@@ -144,7 +145,7 @@ def engine(tmp_path, monkeypatch):
 
 
 def brought(tmp_path, **parameters) -> dict:
-    jobs = image_job.Jobs(str(tmp_path / "job"))
+    jobs = Jobs(str(tmp_path / "job"), "an image")
     jobs.write({"job": "1", "what": [], "progress": "", "finished": False, "error": None, "kind": None})
     image_job.bring(jobs, [NAME, *parameters.get("further", [])], parameters.get("archive"), {}, 5)
     return jobs.read()
@@ -185,13 +186,13 @@ def test_every_image_that_an_archive_is_loaded_for_is_looked_for():
 
 
 def test_process_that_brings_an_image_is_joined_and_its_sudden_end_is_told(tmp_path):
-    jobs = image_job.Jobs(str(tmp_path / "job"))
+    jobs = Jobs(str(tmp_path / "job"), "an image")
     with jobs.lock() as mine:
         assert mine and jobs.at_work()
         jobs.write({"job": "1", "what": [NAME, None], "progress": "1 MiB", "finished": False, "error": None, "kind": None})
         assert docker_image_fetch.start({"image": NAME, "archive": None}, jobs) == "1"
         assert docker_image_fetch.follow(jobs, "1", 0) == {"finished": False, "progress": "1 MiB", "error": None, "kind": None}
-        with pytest.raises(image_job.Busy, match=f"another run brings {NAME}"):
+        with pytest.raises(Busy, match=f"another run brings {NAME}"):
             docker_image_fetch.start({"image": "other", "archive": None}, jobs)
     assert docker_image_fetch.follow(jobs, "1", 0)["kind"] == "process"
     assert oct(os.stat(tmp_path / "job.json").st_mode)[-3:] == "600"

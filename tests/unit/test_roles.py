@@ -87,8 +87,8 @@ def test_what_a_role_leaves_for_others_is_documented_and_no_slip_of_a_user(role)
 
 def test_every_fact_that_is_known_is_left_by_a_role():
     left = {name for role in ROLES for name in facts(role)}
-    # What a workflow hands on from verify and models
-    assert set(FACTS) - left == {"gpustack_cluster", "gpustack_models_served"}
+    # What a workflow hands on from verify, models and weights
+    assert set(FACTS) - left == {"gpustack_cluster", "gpustack_models_served", "gpustack_weights_brought"}
 
 
 def test_every_entry_point_is_specified_and_has_a_caller():

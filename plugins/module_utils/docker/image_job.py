@@ -1,91 +1,22 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An image that a process of its own brings, and what it tells of itself. One at a time on a host: its lock is held while it lives."""
+"""An image that a process of its own brings, and what it tells of itself."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import api as docker_api
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import images as docker_images
+from ansible_collections.ascend.gpustack.plugins.module_utils.jobs import Jobs
 
 # In memory, and gone with the next boot
 PLACE = "/run/gpustack-image"
-
-
-class Busy(Exception):
-    """A sentence for the user."""
-
-
-class Jobs:
-    def __init__(self, place: str = PLACE) -> None:
-        self._state, self._lock = f"{place}.json", f"{place}.lock"
-
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[bool]:
-        """Whether it could be taken. A process that is started meanwhile keeps it until it ends."""
-        handle = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = True
-        except BlockingIOError:
-            mine = False
-        try:
-            yield mine
-        finally:
-            os.close(handle)
-
-    def at_work(self) -> bool:
-        with self.lock() as mine:
-            return not mine
-
-    def running(self, what: list[str | None]) -> str:
-        """The job at work, if it is the wanted one."""
-        # The lock is taken just before the state is written.
-        for _try in range(50):
-            state = self.read()
-            if state and not state["finished"]:
-                break
-            time.sleep(0.1)
-        if state.get("what") != what:
-            raise Busy(
-                f"another run brings {(state.get('what') or ['an image'])[0]} to this host; expected one at a time. Wait for its end"
-            )
-        return state["job"]
-
-    def read(self) -> dict[str, Any]:
-        try:
-            with open(self._state, encoding="utf-8") as file:
-                return json.load(file)
-        except (OSError, ValueError):
-            return {}
-
-    def write(self, state: dict[str, Any]) -> None:
-        handle = os.open(f"{self._state}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(state, file)
-        os.replace(f"{self._state}.new", self._state)
-
-
-def work(jobs: Jobs, images: list[str], archive: str | None, headers: dict[str, str], timeout: float) -> NoReturn:
-    """What the process does: bring the images, and end. The SSH session that started it must not wait for it."""
-    code = 1
-    try:
-        os.setsid()
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(nothing, stream)
-        bring(jobs, images, archive, headers, timeout)
-        code = 0
-    finally:
-        os._exit(code)
 
 
 def bring(jobs: Jobs, images: list[str], archive: str | None, headers: dict[str, str], timeout: float) -> None:

@@ -68,3 +68,11 @@ def failure(result: dict) -> str:
     """The last line of what a module failed with."""
     text = redact.text(str(result.get("msg") or result.get("module_stderr") or "")).strip()
     return text.splitlines()[-1].rstrip(".") if text else "no answer"
+
+
+def of_sentence(check: str, problem: str) -> Finding:
+    """A sentence of a module's; what comes after the finding is its remedy, which may end in lines of a log."""
+    head, expected, rest = problem.partition("; expected ")
+    tail, _stop, remedy = rest.partition(". ")
+    end = "" if "\n" in remedy or not remedy or remedy.endswith(".") else "."
+    return Finding(check, "fail", f"{head}{expected}{tail}".rstrip("."), f"{remedy}{end}")

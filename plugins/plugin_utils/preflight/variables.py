@@ -33,7 +33,7 @@ FACTS = (
         "gpustack_image_problems",
         "docker_swarm_problems",
     ),
-    *("gpustack_data_seen", "gpustack_backup_made", "gpustack_models_served"),
+    *("gpustack_data_seen", "gpustack_backup_made", "gpustack_models_served", "gpustack_weights_brought"),
     *("nfs_server_problems", "nfs_server_hidden", "nfs_server_exported", "nfs_client_problems", "nfs_client_unmounted"),
     *("vllm_stack_problems", "vllm_stack_image_problems", "gpustack_cluster"),
 )
