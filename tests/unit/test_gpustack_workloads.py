@@ -102,6 +102,13 @@ def test_another_worker_is_known_by_dockers_socket_and_what_the_image_brings():
     assert look(*others)["workers"] == []
 
 
+def test_what_the_node_had_before_a_restore_or_an_upgrade_is_no_other_worker():
+    kept = [worker(f"gpustack-before-{occasion}", running=False) for occasion in ("restore", "upgrade")]
+    assert look(worker("gpustack"), *kept)["workers"] == []
+    runs, of_another = worker("gpustack-before-restore"), worker("other-before-restore", running=False)
+    assert look(worker("gpustack"), runs, of_another)["workers"] == ["gpustack-before-restore", "other-before-restore"]
+
+
 def test_a_models_containers_and_workers_are_no_strangers_that_hold_npus():
     assert all(workloads.is_part(each) for each in [*model(), worker("gpustack-worker")])
     assert not any(workloads.is_part(each) for each in (worker("portainer", "TZ=UTC"), worker("gpustack", mounts=[])))

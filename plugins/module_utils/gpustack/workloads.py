@@ -43,6 +43,12 @@ def _is_node(container: dict[str, Any]) -> bool:
     return any(mount.get("Destination") in targets for mount in container.get("Mounts") or [])
 
 
+def _is_set_aside(container: dict[str, Any], ours: str) -> bool:
+    """Whether it is the node's own from before, which stays, stopped, until a restore or an upgrade has gone well."""
+    names = {f"{ours}-before-{occasion}" for occasion in ("restore", "upgrade")}
+    return docker_cli.name_of(container) in names and not docker_cli.is_running(container)
+
+
 def look(containers: Iterable[dict[str, Any]], ours: str, data: dict[str, Any] | None) -> dict[str, Any]:
     """What gpustack_host_info returns as models. ours: the name of the node's container; data: what it returns as such."""
     parts: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -51,7 +57,8 @@ def look(containers: Iterable[dict[str, Any]], ours: str, data: dict[str, Any] |
         if workload(container):
             parts[workload(container)].append(container)
         elif is_worker(container):
-            workers.append(container)
+            if not _is_set_aside(container, ours):
+                workers.append(container)
         elif _is_node(container) and docker_cli.is_running(container) and docker_cli.name_of(container) != ours:
             nodes.append(docker_cli.name_of(container))
     others = sorted(docker_cli.name_of(each) for each in workers if docker_cli.name_of(each) != ours)
