@@ -80,5 +80,6 @@ def restored(variables: dict, *arguments: str, **given: Any) -> Any:
 
 def settled(api: Api, state: dict) -> bool:
     """Whether the server has again just what it had, once it answers and its workers are back."""
-    wait_until("the server answers", lambda: api.host.run("curl -fsS http://127.0.0.1:8080/readyz").rc == 0, pause=2)
+    healthy = "docker inspect gpustack --format '{{.State.Health.Status}}'"
+    wait_until("the server is healthy", lambda: api.host.run(healthy).stdout.strip() == "healthy", pause=2)
     return wait_until("the server has what it had", lambda: api.state() == state, pause=3)
