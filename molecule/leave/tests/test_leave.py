@@ -107,7 +107,8 @@ def test_another_token_and_the_models_run_on(site, atlas, token, where):
 
 def test_a_host_that_was_off_is_brought_over(site, atlas, api):
     lab("stop", "atlas2")
-    rotated = run("rotate_token", gpustack_wait=60)
+    # At the end, the host that is off is waited for as long as a start may take.
+    rotated = run("rotate_token", gpustack_wait=300)
     assert "atlas2 has the old token. Once it answers, run:" in rotated.text
     lab("start", "atlas2")
     done = run("site")
