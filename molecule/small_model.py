@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 
+import openai
 from conftest import wait_until
 
 STORE = "/data/models/tiny"
@@ -61,3 +64,19 @@ def chat(server, token: str, model: str, url: str) -> str:
         f"printf 'header = \"Authorization: Bearer {token}\"' | curl -ksS -K - -H 'Content-Type: application/json' "
         f"-d '{json.dumps(ask)}' {url}/v1/chat/completions"
     )
+
+
+def client(token: str, base: str = "/v1", bearer: bool = True) -> openai.OpenAI:
+    """OpenAI's own client at the address that users use, with the cluster token. bearer: as GPUStack 2 takes it; else as 0.7 does."""
+    url = f"http://{os.environ.get('LAB_NET', '198.18.33')}.106:8080{base}"
+    login = base64.b64encode(f"system/worker/x:{token}".encode()).decode()
+    headers = {} if bearer else {"Authorization": f"Basic {login}"}
+    return openai.OpenAI(base_url=url, api_key=token if bearer else "none", default_headers=headers, max_retries=0)
+
+
+def hello(asked: openai.OpenAI, model: str, stream: bool = False) -> str:
+    """What a model answers to OpenAI's client."""
+    words = {"model": model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
+    if not stream:
+        return asked.chat.completions.create(**words).choices[0].message.content
+    return "".join(part.choices[0].delta.content or "" for part in asked.chat.completions.create(stream=True, **words) if part.choices)

@@ -45,7 +45,8 @@ def create(lab: Lab, built: Built, number: int) -> None:
     options += [f"--volume={built.seed}:/usr/share/lab/seed:ro", f"--volume={ssh.public_key(lab)}:/root/.ssh/authorized_keys:ro"]
     if number == 1:
         options += [f"--publish=127.0.0.1:{lab.page_port}:8080"]
-    options += [*images.PRIVILEGES, *images.cgroup_options(lab)]
+    # As much shared memory as an engine of a container that shares the host's asks for; Docker's own default is less.
+    options += ["--shm-size=2g", *images.PRIVILEGES, *images.cgroup_options(lab)]
     shell.docker("run", "--detach", *options, built.host_image, "/lib/systemd/systemd")
 
 

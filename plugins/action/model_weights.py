@@ -17,8 +17,8 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.weights.place impo
 from ansible_collections.ascend.gpustack.plugins.module_utils.weights.sources import Entry, Refused
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.progress import follow
 
-# Seconds between two lines of progress
-PAUSE = 30
+# Seconds between two lines of progress, and before another run is looked for again
+PAUSE, AGAIN = 30, 3
 
 
 class Failed(Exception):
@@ -54,17 +54,22 @@ class ActionModule(ActionBase):
         """The module's answer at the end, after as many calls as that takes."""
         arguments = dict(given)
 
-        def ask(wait: int) -> dict[str, Any]:
-            began = time.monotonic()
+        def call(wait: float) -> dict[str, Any]:
             answer = self._execute_module(
-                module_name=f"ascend.gpustack.{module}", module_args={**arguments, "wait": wait}, task_vars=self._variables
+                module_name=f"ascend.gpustack.{module}", module_args={**arguments, "wait": int(wait)}, task_vars=self._variables
             )
             if answer.get("job"):
                 arguments["job"] = answer["job"]
-            elif answer.get("finished") is False:
-                # Another run is at work, and nothing was waited for.
-                time.sleep(max(0.0, wait - (time.monotonic() - began)))
             return answer
+
+        def ask(wait: int) -> dict[str, Any]:
+            deadline = time.monotonic() + wait
+            while True:
+                answer = call(max(0.0, deadline - time.monotonic()))
+                # Of another run that is at work nothing says when it ends.
+                if answer.get("job") or answer.get("finished") is not False or time.monotonic() + AGAIN > deadline:
+                    return answer
+                time.sleep(AGAIN)
 
         answer = follow(self._host, what, ask)
         if answer.get("failed") or "finished" not in answer:

@@ -228,7 +228,7 @@ FILE_LIMIT = 20
 
 def gather(client: ModelsClient, params: Mapping[str, Any], runner: Runner, clock: Clock) -> dict[str, Any]:
     seen = models_watch.wait(client, params["names"], params["wait"], clock)
-    problems = models_watch.problems(client, seen)
+    problems = models_watch.problems(client, seen, clock)
     result: dict[str, Any] = {
         "version": seen.version,
         "pending": bool(seen.doing),

@@ -15,8 +15,8 @@ extends_documentation_fragment:
   - ascend.gpustack.attributes.group
 attributes:
   check_mode:
-    description: Whether it can run in check mode.
-    support: none
+    description: Looks, and takes nothing.
+    support: full
   diff_mode:
     description: Whether it returns what changed.
     support: none
@@ -186,7 +186,10 @@ def main() -> None:
             "job": {"type": "str"},
             "wait": {"type": "int", "default": 5},
         },
+        supports_check_mode=True,
     )
+    if module.check_mode and module.params["step"] != "look":
+        module.exit_json(changed=False, finished=True)
     try:
         result = run(module.params, calls.jobs())
     except Refused as error:

@@ -79,7 +79,10 @@ def plan(
         for text, remedy in item["problems"]
     ]
     found += [
-        (item["writer"], finding) for item in listed if item["path"] in seen for finding in _seen(item, seen[item["path"]], info, settings)
+        (item["writer"], finding)
+        for item in listed
+        if not item["problems"]
+        for finding in _seen(item, seen.get(item["path"], {}), info, settings)
     ]
     server = settings["server"]
     failures = [(server, finding) for _host, finding in found if finding.result == "fail"]

@@ -59,7 +59,8 @@ class Refused(Exception):
 @dataclass
 class Cluster:
     """life: the states that a model's instances go through, one at each look at them, by the model's name; each with what else is told.
-    log: an instance's log; speech: what a model answers; deaf: models that answer with an error."""
+    log: an instance's log, and logs what comes before it, one at each look; speech: what a model answers; deaf: models that answer with an
+    error."""
 
     of: Generation
     workers: dict[str, int] = field(default_factory=lambda: {"atlas1": 8, "atlas2": 8})
@@ -68,6 +69,7 @@ class Cluster:
     routes: set[str] = field(default_factory=set)
     life: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     log: str = ""
+    logs: list[str] = field(default_factory=list)
     deaf: tuple[str, ...] = ()
     lingering: int = 0
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
@@ -223,7 +225,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def manage(self, cluster: Cluster, method: str, path: str, sent: Any, query: dict[str, list[str]]) -> None:
         if path.startswith("/model-instances/") and path.endswith("/logs"):
-            return self.answer(200, cluster.log.encode())
+            return self.answer(200, (cluster.logs.pop(0) if cluster.logs else cluster.log).encode())
         lists = {"/models": lambda: cluster.models, "/model-instances": cluster.look, "/workers": cluster.worker_records, "/users": list}
         if method == "GET" and path in lists:
             return self.page(lists[path](), query)

@@ -117,6 +117,15 @@ def test_a_model_that_fails_again_ends_the_wait_with_its_log(cluster):
     assert clock.time < 10 and found["pending"] is False
 
 
+def test_log_that_began_anew_while_it_was_read_is_waited_for(cluster):
+    change(cluster, **QWEN)
+    again = {"restart_count": 2}
+    cluster.life["qwen3-32b"] = [{"state": "error", "restart_count": 1}, {"state": "starting", **again}, {"state": "error", **again}]
+    read = cluster.logs = ["INFO start", "INFO start", "INFO start\nValueError: no memory"]
+    (problem,) = look(cluster, names=["qwen3-32b"], wait=600)["problems"]
+    assert problem.endswith("  INFO start\n  ValueError: no memory") and not read
+
+
 def test_a_first_failure_is_not_the_end_unless_gpustack_gives_up(cluster):
     change(cluster, **QWEN)
     cluster.life["qwen3-32b"] = [{"state": "error"}, {"state": "running", "restart_count": 1}]

@@ -417,6 +417,7 @@ def acted(monkeypatch, tmp_path, jobs, arguments: dict, check: bool = False) -> 
     monkeypatch.setattr(plugin, "_make_tmp_path", lambda: setattr(shell, "tmpdir", str(tmp_path)))
     monkeypatch.setattr(action.ActionBase, "run", lambda self, tmp, task_vars: {})
     monkeypatch.setattr(action, "PIECE", 1000)
+    monkeypatch.setattr(action, "AGAIN", 0.2)
     return plugin.run(task_vars={"inventory_hostname": "atlas1"})
 
 

@@ -15,6 +15,8 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.models_ap
 
 POLL_INTERVAL = 2.0
 LOG_LINES = 12
+# How often a log is read again that began anew meanwhile
+LOG_TRIES = 15
 # What an instance does, by GPUStack's states; {worker} is its worker, with "on" before it
 _DOING = {
     "pending": "waits for NPUs",
@@ -109,14 +111,30 @@ def wait(client: ModelsClient, names: Sequence[str], seconds: float, clock: Cloc
     return seen
 
 
-def problems(client: ModelsClient, seen: Models) -> list[str]:
+def _log(client: ModelsClient, failed: Instance, clock: Clock) -> list[str]:
+    """The end of the log of an instance that failed. While it is started again, its log has nothing of that, and it is waited for."""
+    log: list[str] = []
+    for _try in range(LOG_TRIES):
+        log = client.log(failed.id, LOG_LINES)
+        try:
+            now = next((each for each in client.instances() if each.id == failed.id), failed)
+        except ApiError:
+            return log
+        if now.state == "running" or (now.state == failed.state == "error" and now.restarts == failed.restarts):
+            return log
+        failed = now
+        clock.sleep(POLL_INTERVAL)
+    return log
+
+
+def problems(client: ModelsClient, seen: Models, clock: Clock) -> list[str]:
     """A sentence for each of the names that does not run; of those that failed, with the end of their logs."""
     found = [f"model {name}: GPUStack does not have it; expected it there. Run the playbook models again" for name in seen.missing]
     for name, instances in seen.failed.items():
         first = instances[0]
         where = f" on {first.worker}" if first.worker else ""
         said = f" ({first.message})" if first.message else ""
-        log = client.log(first.id, LOG_LINES)
+        log = _log(client, first, clock)
         remedy = "Its log ends with:\n" + "\n".join(f"  {line}" for line in log) if log else "See its log on GPUStack's page"
         found.append(f"model {name}: its instance {first.name} has failed{where}{said}; expected it to run. {remedy}")
     for name, words in seen.doing.items():
