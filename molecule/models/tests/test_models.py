@@ -60,8 +60,8 @@ def changed(run: Run) -> int:
 def test_two_models_answer_at_the_end_of_site(site, known):
     first, _second = site
     assert first.rc == 0, first.failure
-    assert re.search(r"^tiny +created +1 running +atlas2 +first token after \d+ ms", first.text, flags=re.M)
-    assert re.search(r"^other +created +1 running +atlas3 +first token after \d+ ms", first.text, flags=re.M)
+    assert re.search(r"^tiny +created +1 running +atlas2 +first token after \d+ ms", first.output, flags=re.M)
+    assert re.search(r"^other +created +1 running +atlas3 +first token after \d+ ms", first.output, flags=re.M)
     assert {name: model["ready_replicas"] for name, model in known().items()} == {"tiny": 1, "other": 1}
 
 
@@ -89,7 +89,7 @@ def test_a_list_that_the_cluster_tells_changes_nothing(site, tmp_path):
 def test_a_check_shows_exactly_the_change_and_changes_nothing(site, known):
     before = known()
     run = models({**TINY, "context": 4096}, OTHER, arguments=("--check", "--diff"))
-    added = [line for line in run.text.splitlines() if line.startswith("+ ")]
+    added = [line for line in run.output.splitlines() if line.startswith("+ ")]
     assert added == ['+  "context": 4096,'] and changed(run) == 1
     assert known() == before
 
@@ -98,7 +98,7 @@ def test_a_changed_argument_changes_one_model(site, known):
     before = known()
     run = models({**TINY, "context": 4096}, OTHER)
     assert run.rc == 0, run.failure
-    assert re.search(r"^tiny +restarted +1 running", run.text, flags=re.M) and re.search(r"^other +none", run.text, flags=re.M)
+    assert re.search(r"^tiny +restarted +1 running", run.output, flags=re.M) and re.search(r"^other +none", run.output, flags=re.M)
     assert "--max-model-len=4096" in known()["tiny"]["backend_parameters"]
     assert known()["other"]["updated_at"] >= before["other"]["updated_at"]
 
@@ -106,7 +106,7 @@ def test_a_changed_argument_changes_one_model(site, known):
 def test_a_model_is_scaled_without_a_stop(site, known):
     run = models(TINY | {"context": 4096}, {**OTHER, "replicas": 2})
     assert run.rc == 0, run.failure
-    assert re.search(r"^other +scaled +2 running", run.text, flags=re.M)
+    assert re.search(r"^other +scaled +2 running", run.output, flags=re.M)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,6 @@ def test_a_model_is_scaled_without_a_stop(site, known):
             "asks for 16 NPUs for each instance, and the largest host",
         ),
         ({"name": "a", "path": f"{STORE}/tiny", "npus": 4}, "which do not divide the 14 attention heads"),
-        ({"name": "a", "path": f"{STORE}/tiny", "version": "0.30.0"}, "which needs the driver"),
         ({"name": "tiny", "path": f"{STORE}/tiny"}, "expected another one than that of [1]"),
         ({"name": "a", "path": f"{STORE}/tiny", "npu": 1}, "Did you mean npus?"),
     ],
@@ -129,6 +128,17 @@ def test_what_can_not_run_is_refused_before_anything_is_sent(site, known, item, 
     before = set(known())
     run = models(TINY, item)
     assert run.rc != 0 and text in run.text
+    assert set(known()) == before
+
+
+def test_an_engine_that_the_driver_can_not_run_is_refused(site, known, atlas):
+    before, host = set(known()), atlas("atlas3")
+    host.check_output("npu-sim set driver 25.0.rc1")
+    try:
+        run = models(TINY, {"name": "a", "path": f"{STORE}/tiny", "version": "0.30.0", "npus": 1, "hosts": ["atlas3"]})
+    finally:
+        host.check_output("npu-sim set driver 25.2.0")
+    assert run.rc != 0 and "asks for version: 0.30.0, which needs the driver 25.2 or newer, and that of atlas3 is 25.0.rc1" in run.text
     assert set(known()) == before
 
 
