@@ -88,4 +88,6 @@ def _newer_one(expect: dict, before: str | None) -> list[Finding]:
     keep = f"{usual.release} is what new clusters get. Set gpustack_version: {before} to keep it"
     if generation.assumed(before) is usual:
         return [Finding("version", "warn", text, f"{keep}, or {usual.release} to upgrade it; its data is copied first.")]
-    return [Finding("version", "warn", text, f"{keep}, or {usual.release} with a new gpustack_data_volume to begin anew with that.")]
+    migrates = generation.migrates(before, usual.release)
+    along = f", {usual.release} with gpustack_upgrade_migrate: true to take its data along" if migrates else ""
+    return [Finding("version", "warn", text, f"{keep}{along}, or {usual.release} with a new gpustack_data_volume to begin anew with that.")]
