@@ -14,6 +14,7 @@ class FilterModule:
         return {
             "rises": upgrade.rises,
             "upgrade_plan": upgrade.plan,
+            "left_behind": upgrade.left_behind,
             "early_refusals": upgrade.early_refusals,
             "upgrade_batches": upgrade.batches,
             "upgrades_failed": upgrade.stopped_by,

@@ -56,7 +56,8 @@ def plan(hosts: list[str], hostvars: Any, groups: dict, settings: dict) -> dict:
         lines = [f"Upgrade of GPUStack; what runs now is kept, to go back to, and {pace}:", *lines]
     elif settings["upgrade"]:
         lines = _nothing(read, wanted, server)
-    return {"hosts": rising, "lines": lines, "refusals": refusals}
+    migrates = server in rising and generations.apart(before(read[server]), wanted[server])
+    return {"hosts": rising, "lines": lines, "refusals": refusals, "migrates": migrates}
 
 
 def _line(host: str, runs: str, wanted: str, is_server: bool) -> str:
@@ -68,6 +69,28 @@ def _nothing(read: dict, wanted: dict, server: str | None) -> list[str]:
     runs = before(read.get(server or "", {}))
     text = f"Nothing to upgrade: GPUStack {runs or 'of the server'} runs, and gpustack_version asks for no newer one."
     return [f"{text} Set it to that which is to run."]
+
+
+def left_behind(models: list[dict], workers: list[dict], version: str) -> dict:
+    """What of the server's records another generation does not take over, as `lines`, and why it can't begin, as `refusals`. models: as
+    gpustack_models has them."""
+    table = generations.assumed(version)
+    lines = []
+    for model in models:
+        backend = str(model.get("backend") or "")
+        if backend and backend not in table.models.backends:
+            lines.append(
+                f"WARN the model {model['name']} has the backend {backend}, which GPUStack {version} does not have: it will not run"
+            )
+        elif model.get("version"):
+            told = f"names the version {model['version']} of its engine, which may not be among the images of GPUStack {version}"
+            lines.append(f"WARN the model {model['name']} {told}: take it out, and it gets the newest that the driver carries")
+    resting = sorted(worker["name"] for worker in workers if worker.get("drained"))
+    refusals = []
+    if resting:
+        text = f"{', '.join(resting)} rests, which the next generation does not take over; expected every worker to run"
+        refusals.append(f"{text}. Run the playbook undrain for it, or remove.")
+    return {"lines": lines, "refusals": refusals}
 
 
 def early_refusals(host: dict, name: str, version: str, on_server: str) -> list[str]:

@@ -41,7 +41,9 @@ def test_version_that_rises_is_told_before_anything_is_touched():
             "  atlas2: 2.2.3 -> 2.3.0",
         ],
         "refusals": [],
+        "migrates": False,
     }
+    assert upgrade.plan(ALL, hostvars(**{name: host("0.7.1") for name in ALL}), GROUPS, SETTINGS)["migrates"]
 
 
 def test_run_that_leaves_a_worker_out_is_refused_where_the_version_rises():
@@ -50,7 +52,7 @@ def test_run_that_leaves_a_worker_out_is_refused_where_the_version_rises():
         "atlas1: GPUStack goes from 2.2.3 to 2.3.0, and this run leaves out atlas3; expected the server and every worker. "
         "Run it without --limit."
     ]
-    assert upgrade.plan(["atlas1", "atlas2"], hostvars("2.2.3"), GROUPS, SETTINGS) == {"hosts": [], "lines": [], "refusals": []}
+    assert upgrade.plan(["atlas1", "atlas2"], hostvars("2.2.3"), GROUPS, SETTINGS)["hosts"] == []
 
 
 def test_worker_waits_for_its_server():
@@ -60,6 +62,22 @@ def test_worker_waits_for_its_server():
     ]
     assert upgrade.early_refusals(host(), "atlas2", "2.3.0", "2.3.0") == []
     assert upgrade.early_refusals(host(), "atlas1", "2.3.0", "") == []
+
+
+def test_what_does_not_come_along_is_told_before_anything_is_touched():
+    models = [{"name": "a", "backend": "llama_box"}, {"name": "b", "backend": "vllm", "version": "0.9.1"}, {"name": "c", "backend": "vllm"}]
+    found = upgrade.left_behind(models, [{"name": "atlas3", "drained": True}, {"name": "atlas2", "drained": False}], "2.3.0")
+    assert found == {
+        "lines": [
+            "WARN the model a has the backend llama_box, which GPUStack 2.3.0 does not have: it will not run",
+            "WARN the model b names the version 0.9.1 of its engine, which may not be among the images of GPUStack 2.3.0: "
+            "take it out, and it gets the newest that the driver carries",
+        ],
+        "refusals": [
+            "atlas3 rests, which the next generation does not take over; expected every worker to run. "
+            "Run the playbook undrain for it, or remove."
+        ],
+    }
 
 
 def test_upgrade_says_where_there_is_nothing_to_do():
