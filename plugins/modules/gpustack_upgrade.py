@@ -65,6 +65,10 @@ running:
   description: Whether the container runs that was there before.
   returned: with O(state=put_back) and O(state=rolled_back)
   type: bool
+logged:
+  description: Whether the newer container had a log, which is in O(log) now.
+  returned: with O(state=put_back) and O(state=rolled_back)
+  type: bool
 """
 
 import os
@@ -91,12 +95,13 @@ def carry_out(parameters: dict[str, Any], runner: Runner, check: bool) -> dict[s
     if state == "done":
         upgrade.finish(node)
         return {"changed": True}
+    logged = False
     if state == "put_back":
-        upgrade.put_back(node, parameters["log"])
+        logged = upgrade.put_back(node, parameters["log"])
     elif under_way:
         upgrade.roll_back(node)
     found = node.described(node.container)
-    return {"changed": under_way, "running": bool(found and docker_cli.is_running(found))}
+    return {"changed": under_way, "running": bool(found and docker_cli.is_running(found)), "logged": logged}
 
 
 def main() -> None:

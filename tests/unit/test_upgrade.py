@@ -106,7 +106,13 @@ def test_nothing_of_the_first_try_is_left_for_a_migration_after_a_rollback(serve
     upgrade.roll_back(node_of(server))
     assert not [name for name in ("postgresql", "run", "postgres_root_pass") if (server.data / name).exists()]
     keep(server)
-    assert state_of(server)["state"] == upgrade_state.KEPT and not (server.data / ".rolled-back.json").exists()
+    assert state_of(server)["state"] == upgrade_state.KEPT
+    # Where that try fails too, it is the person's turn again.
+    upgrade.put_back(node_of(server), "/dev/null")
+    assert state_of(server)["state"] == upgrade_state.ROLLED_BACK
+    keep(server)
+    upgrade.finish(node_of(server))
+    assert not (server.data / ".rolled-back.json").exists() and not (server.data / ".replaced-by-rollback").exists()
 
 
 def test_full_disk_stops_nothing(server, monkeypatch):

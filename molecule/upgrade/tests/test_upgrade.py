@@ -12,7 +12,6 @@ from three import NAMES, running, versions
 
 BEFORE, AFTER = "2.2.3", "2.3.0"
 IMAGE = f"gpustack/gpustack:v{AFTER}"
-LOG = "/var/log/gpustack-upgrade.log"
 # Asks a model twice a second, and writes down when, and with which status it answered
 CLIENT = """\
 token=$(docker exec gpustack cat /var/lib/gpustack/token)
@@ -97,7 +96,7 @@ def test_server_that_does_not_come_up_goes_back_by_itself(cluster, models, hosts
     run = cluster.play("upgrade")
     mends(hosts["atlas1"])
     assert run.rc != 0 and "atlas1: the upgrade to GPUStack 2.3.0 failed: " in run.text
-    assert f"GPUStack 2.2.3 was put back, and runs again; the log of the other is in {LOG} there." in run.text
+    assert "GPUStack 2.2.3 was put back, and runs again." in run.text
     assert versions(hosts) == running(BEFORE, BEFORE, BEFORE) and same(hosts, models)
     wait_until("the server answers", lambda: answers(hosts), pause=2)
 

@@ -31,8 +31,7 @@ def keep(node: Node, before: str, wanted: str, backup: str, moment: str) -> None
     # What an earlier upgrade kept
     if node.described(node.container_aside):
         node.docker("rm", "--force", node.container_aside, limit=aside.STOP)
-    for name in gpustack_directory.OF_UPGRADES:
-        aside.remove(os.path.join(node.data, name))
+    aside.remove(node.aside)
     aside.set_aside(node, names, copied=True, before=before, wanted=wanted, backup=backup, moment=moment)
 
 
@@ -47,14 +46,17 @@ def _check_room(node: Node, names: list[str]) -> None:
 
 
 def finish(node: Node) -> None:
-    """The newer version runs; what was kept stays until the next upgrade."""
+    """The newer version runs; what was kept stays until the next upgrade, and nothing stays of a rollback before."""
     node.note(**{**node.noted(), "done": True})
+    for name in (gpustack_directory.NEWER, gpustack_directory.ROLLED_BACK):
+        aside.remove(os.path.join(node.data, name))
 
 
 def put_back(node: Node, log: str) -> bool:
-    """Take an upgrade back that did not come to its end; whether there was one. log: the file for the words of the newer container."""
-    keep_log(node, log)
-    return aside.put_back(node)
+    """Take an upgrade back that did not come to its end; whether the newer container had anything to say, which is in the file log then."""
+    told = keep_log(node, log)
+    aside.put_back(node)
+    return told
 
 
 def roll_back(node: Node) -> None:
@@ -65,10 +67,11 @@ def roll_back(node: Node) -> None:
     aside.put_back(node, os.path.join(node.data, gpustack_directory.NEWER))
 
 
-def keep_log(node: Node, path: str) -> None:
-    """The newer container's log, which goes with it, for root alone: it may have secrets."""
+def keep_log(node: Node, path: str) -> bool:
+    """The newer container's log, which goes with it, for root alone: it may have secrets. Whether there is one."""
     if not node.described(node.container_aside) or not node.described(node.container):
-        return
+        return False
     result = node.run(["docker", "logs", "--tail", "5000", node.container], aside.CALL)
     if result.stdout or result.stderr:
         files.write(path, result.stdout + result.stderr, 0o600)
+    return bool(result.stdout or result.stderr)
