@@ -11,7 +11,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import ge
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import upgrade_state
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import command_line
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import first, setting, variables_of, version_to_run
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import first, setting, version_to_run
 
 UNFINISHED = (upgrade_state.BEGUN, upgrade_state.KEPT)
 
@@ -50,6 +50,10 @@ def plan(hosts: list[str], hostvars: Any, groups: dict, settings: dict) -> dict:
             f"{server}: GPUStack goes from {before(read[server])} to {wanted[server]}, and this run leaves out {', '.join(left)}; "
             "expected the server and every worker. Run it without --limit."
         )
+    back = state_of(read.get(server or "", {}))
+    if server in rising and not settings["upgrade"] and upgrade_state.is_taken_back(back, wanted[server]):
+        text = f"{server}: GPUStack {back['wanted']} was taken back here to {back['before']}, and gpustack_version asks for it"
+        refusals.append(f"{text}. Set gpustack_version: {back['before']}, or run the playbook upgrade to try it again.")
     lines = [_line(host, before(read[host]), wanted[host], host == server) for host in rising]
     if rising:
         pace = f"workers follow the server {settings['at_once']} at a time"
@@ -105,15 +109,10 @@ def early_refusals(host: dict, name: str, version: str, on_server: str) -> list[
 def batches(hosts: Iterable[str], hostvars: Any, at_once: int) -> list[list[str]]:
     """The hosts of a play that get a newer version, in the groups in which they get it. Where the generation changes, the older ones reach
     the server no more, and wait for no other."""
-    due = [host for host in hosts if setting(hostvars, host, "__gpustack_rises", False)]
-    runs = {host: before(variables_of(hostvars, host).get("__gpustack_host") or {}) for host in due}
-    apart = any(generations.apart(runs[host], _wanted(hostvars, host)) for host in due)
-    size = max(1, len(due) if apart else at_once)
-    return [due[start : start + size] for start in range(0, len(due), size)]
-
-
-def _wanted(hostvars: Any, host: str) -> str:
-    return str(setting(hostvars, host, "gpustack_version", ""))
+    due = {host: found for host in hosts if (found := setting(hostvars, host, "gpustack_upgrade_here", {}))}
+    apart = any(generations.apart(found["before"], found["wanted"]) for found in due.values())
+    size, names = max(1, len(due) if apart else at_once), list(due)
+    return [names[start : start + size] for start in range(0, len(names), size)]
 
 
 def stopped_by(hosts: Iterable[str], hostvars: Any) -> list[str]:
@@ -126,7 +125,7 @@ def rollback(hosts: list[str], hostvars: Any, groups: dict, settings: dict) -> d
     `confirmed`, the `models` that there are now, None where GPUStack could not be asked, those that were there before as `kept`, and the
     `inventory`."""
     server = first(groups, "gpustack_server") or ""
-    read = {host: variables_of(hostvars, host).get("__gpustack_host") or {} for host in hosts}
+    read = {host: setting(hostvars, host, "gpustack_rollback_seen", {}) or {} for host in hosts}
     state = state_of(read.get(server, {}))
     if server not in hosts:
         text = f"this run leaves out {server} (--limit); expected the server. Run it without --limit."

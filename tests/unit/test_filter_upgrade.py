@@ -26,7 +26,11 @@ def host(runs: str | None = "2.2.3", state: str = "", before: str = "2.2.3", wan
 
 def hostvars(wanted: str = "2.3.0", **hosts: dict) -> dict[str, dict]:
     return {
-        name: {"gpustack_version": wanted, "ascend_driver_check_host": hosts.get(name, host()), "__gpustack_host": hosts.get(name, host())}
+        name: {
+            "gpustack_version": wanted,
+            "ascend_driver_check_host": hosts.get(name, host()),
+            "gpustack_rollback_seen": hosts.get(name, host()),
+        }
         for name in ALL
     }
 
@@ -93,17 +97,14 @@ def test_upgrade_that_was_cut_off_goes_on():
     assert not upgrade.rises(host("2.2.3", managed=False), "2.3.0")
 
 
-def rising(wanted: str = "2.3.0", runs: str = "2.2.3") -> dict[str, dict]:
-    return {
-        name: {**variables, "__gpustack_rises": name != "atlas1"}
-        for name, variables in hostvars(wanted, **{name: host(runs) for name in ALL}).items()
-    }
+def rising(runs: str = "2.2.3") -> dict[str, dict]:
+    return {name: {"gpustack_upgrade_here": {"before": runs, "wanted": "2.3.0"}} if name != "atlas1" else {} for name in ALL}
 
 
 def test_workers_follow_some_at_a_time_and_all_at_once_into_another_generation():
     assert upgrade.batches(ALL, rising(), 1) == [["atlas2"], ["atlas3"]]
     assert upgrade.batches(ALL, rising(), 5) == [["atlas2", "atlas3"]]
-    assert upgrade.batches(ALL, rising(runs="0.7.1"), 1) == [["atlas2", "atlas3"]]
+    assert upgrade.batches(ALL, rising("0.7.1"), 1) == [["atlas2", "atlas3"]]
 
 
 def findings(read: dict, wanted: str = "2.3.0", **expect: Any) -> list[tuple[str, str, str]]:
@@ -129,9 +130,13 @@ def test_other_generation_takes_data_along_only_where_that_is_asked_for():
 def test_what_was_taken_back_is_upgraded_by_the_playbook_upgrade_alone():
     back = host("2.2.3", "rolled_back")
     text = "GPUStack 2.3.0 was taken back here to 2.2.3, and gpustack_version asks for it"
-    assert findings(back) == [("fail", text, "Set gpustack_version: 2.2.3, or run the playbook upgrade to try it again.")]
-    assert findings(back, upgrading=True)[0][0] == "pass" and findings(back, "2.2.3")[0][0] == "pass"
-    assert findings(host("0.7.1", "rolled_back", "0.7.1"), migrate=True)[0][0] == "fail"
+    remedy = "Set gpustack_version: 2.2.3, or run the playbook upgrade to try it again."
+    assert findings(back, upgrading=False) == [("fail", text, remedy)]
+    assert findings(back, upgrading=True)[0][0] == "pass" and findings(back, "2.2.3", upgrading=False)[0][0] == "pass"
+    assert upgrade.plan(ALL, hostvars(atlas1=back), GROUPS, SETTINGS)["refusals"] == [f"atlas1: {text}. {remedy}"]
+    assert upgrade.plan(ALL, hostvars(atlas1=back), GROUPS, {**SETTINGS, "upgrade": True})["refusals"] == []
+    old = host("0.7.1", "rolled_back", "0.7.1")
+    assert len(upgrade.plan(ALL, hostvars(atlas1=old), GROUPS, SETTINGS)["refusals"]) == 1
 
 
 def test_upgrade_that_was_cut_off_is_no_data_of_another_generation():

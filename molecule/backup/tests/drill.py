@@ -49,7 +49,7 @@ class Api:
 
 def fill(api: Api, model: dict) -> str:
     """What people make on GPUStack's page; the value of a key of theirs."""
-    api("users", {"username": "alice", "password": "Alice-4711-x", "full_name": "Alice", "is_admin": False})
+    api("users", {"username": "alice", "password": "Alice_4711!x", "full_name": "Alice", "is_admin": False})
     api("models", {"name": "kept", "source": "local_path", "local_path": "/data/models/none", "replicas": 0, **model})
     return api("api-keys", {"name": "ops", "description": "", "expires_in": 0})["value"]
 

@@ -59,7 +59,7 @@ def cluster(tmp_path_factory) -> three.Cluster:
 def before(cluster, hosts) -> dict:
     """What people have made of it, and a key of theirs."""
     server = hosts["atlas1"]
-    ask(server, "v1/users", {"username": "alice", "password": "Alice-4711-x", "full_name": "Alice", "is_admin": False})
+    ask(server, "v1/users", {"username": "alice", "password": "Alice_4711!x", "full_name": "Alice", "is_admin": False})
     ask(server, "v1/models", MODEL)
     key = ask(server, "v1/api-keys", {"name": "ops", "description": "", "expires_in": 0})["value"]
     return {"key": key, "state": state(server, "v1")}
@@ -107,7 +107,7 @@ def test_variable_that_was_left_migrates_nothing_again(cluster, before, hosts):
 
 
 def test_forward_again_takes_along_what_was_made_since(cluster, before, hosts):
-    ask(hosts["atlas1"], "v1/users", {"username": "bob", "password": "Bob-4711-xx", "full_name": "Bob", "is_admin": False})
+    ask(hosts["atlas1"], "v1/users", {"username": "bob", "password": "Bob_4711!xx", "full_name": "Bob", "is_admin": False})
     run = cluster.play("upgrade")
     assert run.rc == 0, run.failure
     assert versions(hosts) == running(AFTER, AFTER, AFTER)

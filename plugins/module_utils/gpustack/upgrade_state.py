@@ -28,6 +28,11 @@ def state_of(entries: list[str], read: Callable[[str], str]) -> dict[str, str] |
     return None
 
 
+def is_taken_back(state: dict[str, str], version: str) -> bool:
+    """Whether a person took back just this version: what stands in an inventory upgrades nothing again then."""
+    return state.get("state") == ROLLED_BACK and state.get("wanted") == version
+
+
 def _parsed(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text or "{}")

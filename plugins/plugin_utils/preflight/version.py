@@ -41,8 +41,8 @@ def _cut_off(upgrade: dict, wanted: str) -> list[Finding]:
 
 
 def _taken_back(upgrade: dict, expect: dict) -> list[Finding]:
-    """What stands in an inventory upgrades nothing that a person took back."""
-    if upgrade.get("state") != upgrade_state.ROLLED_BACK or upgrade["wanted"] != expect["gpustack_version"] or expect.get("upgrading"):
+    """A host's own steps; of all hosts the step before the images tells. expect: `upgrading`, whether the playbook upgrade asks."""
+    if expect.get("upgrading", True) or not upgrade_state.is_taken_back(upgrade, expect["gpustack_version"]):
         return []
     text = f"GPUStack {upgrade['wanted']} was taken back here to {upgrade['before']}, and gpustack_version asks for it"
     return [Finding("version", "fail", text, f"Set gpustack_version: {upgrade['before']}, or run the playbook upgrade to try it again.")]
