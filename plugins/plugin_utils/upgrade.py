@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import models as gpustack_models
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import upgrade_state
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import command_line
@@ -75,14 +76,14 @@ def _nothing(read: dict, wanted: dict, server: str | None) -> list[str]:
     return [f"{text} Set it to that which is to run."]
 
 
-def left_behind(models: list[dict], workers: list[dict], version: str) -> dict:
+def left_behind(models: list[dict], workers: list[dict], runs: str, version: str) -> dict:
     """What of the server's records another generation does not take over, as `lines`, and why it can't begin, as `refusals`. models: as
-    gpustack_models has them."""
-    table = generations.assumed(version)
+    gpustack_models has them; runs: the version that they are of."""
+    known, there = generations.assumed(version).models.backends, generations.assumed(runs).models
     lines = []
     for model in models:
-        backend = str(model.get("backend") or "")
-        if backend and backend not in table.models.backends:
+        backend = gpustack_models.backend_key(model, there)
+        if backend not in known:
             lines.append(
                 f"WARN the model {model['name']} has the backend {backend}, which GPUStack {version} does not have: it will not run"
             )

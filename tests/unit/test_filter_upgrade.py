@@ -69,8 +69,9 @@ def test_worker_waits_for_its_server():
 
 
 def test_what_does_not_come_along_is_told_before_anything_is_touched():
-    models = [{"name": "a", "backend": "llama_box"}, {"name": "b", "backend": "vllm", "version": "0.9.1"}, {"name": "c", "backend": "vllm"}]
-    found = upgrade.left_behind(models, [{"name": "atlas3", "drained": True}, {"name": "atlas2", "drained": False}], "2.3.0")
+    # GPUStack's own choice for such a file is not said by a model.
+    models = [{"name": "a", "path": "/data/models/a.gguf"}, {"name": "b", "version": "0.9.1"}, {"name": "c"}]
+    found = upgrade.left_behind(models, [{"name": "atlas3", "drained": True}, {"name": "atlas2", "drained": False}], "0.7.1", "2.3.0")
     assert found == {
         "lines": [
             "WARN the model a has the backend llama_box, which GPUStack 2.3.0 does not have: it will not run",
