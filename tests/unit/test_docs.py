@@ -41,6 +41,7 @@ FILTERS = [
     "records",
     "reset",
     "swarm",
+    "upgrade",
     "values",
     "vllm_gateway",
     "vllm_stack",
