@@ -83,7 +83,7 @@ def apart(before: Any, wanted: Any) -> bool:
 def migrates(before: Any, wanted: Any) -> bool:
     """Whether a version takes the data of another generation's over, when it is told to."""
     key, migration = version_key(before), None if refusal(wanted) else of(wanted).data.migration
-    return bool(key and migration) and key[: len(migration.series)] == migration.series
+    return key is not None and migration is not None and key[: len(migration.series)] == migration.series
 
 
 def lasting(version: Any) -> str:
