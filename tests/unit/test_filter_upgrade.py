@@ -109,7 +109,7 @@ def test_workers_follow_some_at_a_time_and_all_at_once_into_another_generation()
 
 
 def findings(read: dict, wanted: str = "2.3.0", **expect: Any) -> list[tuple[str, str, str]]:
-    given = {"gpustack_version": wanted, "container": "gpustack", "version_asked": True, **expect}
+    given = {"gpustack_version": wanted, "container": "gpustack", "version_asked": True, "server": True, **expect}
     return [(item.result, item.message, item.remedy) for item in version.findings(read, given)]
 
 
@@ -134,6 +134,8 @@ def test_what_was_taken_back_is_upgraded_by_the_playbook_upgrade_alone():
     remedy = "Set gpustack_version: 2.2.3, or run the playbook upgrade to try it again."
     assert findings(back, upgrading=False) == [("fail", text, remedy)]
     assert findings(back, upgrading=True)[0][0] == "pass" and findings(back, "2.2.3", upgrading=False)[0][0] == "pass"
+    # Workers follow a server that has it again.
+    assert findings(back, upgrading=False, server=False)[0][0] == "pass"
     assert upgrade.plan(ALL, hostvars(atlas1=back), GROUPS, SETTINGS)["refusals"] == [f"atlas1: {text}. {remedy}"]
     assert upgrade.plan(ALL, hostvars(atlas1=back), GROUPS, {**SETTINGS, "upgrade": True})["refusals"] == []
     old = host("0.7.1", "rolled_back", "0.7.1")

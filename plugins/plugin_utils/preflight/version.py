@@ -41,8 +41,9 @@ def _cut_off(upgrade: dict, wanted: str) -> list[Finding]:
 
 
 def _taken_back(upgrade: dict, expect: dict) -> list[Finding]:
-    """A host's own steps; of all hosts the step before the images tells. expect: `upgrading`, whether the playbook upgrade asks."""
-    if expect.get("upgrading", True) or not upgrade_state.is_taken_back(upgrade, expect["gpustack_version"]):
+    """Of the server's own steps; in a run of all hosts the one before the images tells. Workers follow their server. expect: `upgrading`,
+    whether the playbook upgrade asks."""
+    if expect.get("upgrading", True) or not expect["server"] or not upgrade_state.is_taken_back(upgrade, expect["gpustack_version"]):
         return []
     text = f"GPUStack {upgrade['wanted']} was taken back here to {upgrade['before']}, and gpustack_version asks for it"
     return [Finding("version", "fail", text, f"Set gpustack_version: {upgrade['before']}, or run the playbook upgrade to try it again.")]
