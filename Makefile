@@ -94,9 +94,9 @@ VM_TEST_LAB := $(VM_TEST_LAB_$(or $(TEST_LANE),1))
 comma := ,
 parts = $(subst $() $(),$(comma),$(strip $(1)))
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
-# Those that are slow and rarely broken: a takeover, a cluster of five that grows, of which the scenario awx has a worker join by --limit, and
-# the models of GPUStack 0.7.
-LONG_ONLY := molecule-documented molecule-models_earlier molecule-scale_out
+# Those that are slow and rarely broken: takeovers, upgrades, workers that leave, models of GPUStack 0.7, and a cluster of five that grows, of
+# which the scenario awx has a worker join by --limit.
+LONG_ONLY := molecule-documented molecule-leave molecule-migrate molecule-models molecule-models_earlier molecule-scale_out molecule-upgrade
 # Those that are run with GPUStack 0.7, too
 OLD := old-backup old-interrupted old-options old-reset old-scale_out
 # In two lanes of about the same length. The Swarm is measured under load, and the site on virtual machines takes all of the processors, so that
@@ -187,8 +187,8 @@ test: venv ## the tests; prints what each part took, and leaves nothing behind
 
 .PHONY: test-long
 test-long: venv ## what test leaves out
-	@tests/run lab $(call parts,$(call matrix_of,long) molecule-scale_out)+long-default,long-interrupted,long-reset,molecule-documented,molecule-models_earlier,$(call parts,$(OLD)) \
-	  vm-lab molecule-vm_refusals long-vm_site
+	@tests/run lab $(call parts,$(call matrix_of,long) $(LONG_ONLY))+long-default,long-interrupted,long-reset,$(call parts,$(OLD)) \
+	  long-swarm vm-lab molecule-vm_refusals long-vm_site
 
 .PHONY: lab
 lab: ## the servers' images for the tests, and empty servers

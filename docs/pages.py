@@ -31,6 +31,7 @@ GUIDES = [
     "operations",
     "models",
     "backup",
+    "upgrade",
     "maintenance",
     "security",
     "swarm",

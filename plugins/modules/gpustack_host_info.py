@@ -279,6 +279,11 @@ data:
     restoring:
       description: Whether a restore of it was cut off, or is under way.
       type: bool
+    upgrade:
+      description:
+        - The last upgrade of it; its C(state) (V(begun), V(kept), V(done), V(returning) or V(rolled_back)), the versions C(before) and
+          C(wanted), the C(backup) that was made first, and the C(moment); null without one.
+      type: dict
     worker_name:
       description: The name that GPUStack gave to the worker whose data it is; null without one.
       type: str

@@ -77,29 +77,14 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.gpustack.plugins.module_utils import files
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.backup import archive, restore
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.data import volume_place
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.backup import archive, aside, restore
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import assumed
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner, run
 
 
-def server_of(parameters: dict[str, Any], runner: Runner) -> restore.Server:
-    volume = parameters["data_volume"]
-    data = volume
-    if not volume.startswith("/"):
-        try:
-            described = docker_cli.read_volume(runner, volume, restore.CALL)
-        except docker_cli.DockerError as error:
-            raise restore.RestoreError(str(error)) from error
-        if described is None:
-            raise restore.RestoreError(f"there is no volume {volume}")
-        data = volume_place(described)
-    return restore.Server(runner, parameters["container"], volume, os.path.realpath(data), parameters["config_path"])
-
-
 def carry_out(parameters: dict[str, Any], runner: Runner, check: bool) -> dict[str, Any]:
-    """Raises RestoreError, Unusable and OSError."""
-    server = server_of(parameters, runner)
+    """Raises StepError, Unusable and OSError."""
+    server = aside.node_of(runner, parameters["container"], parameters["data_volume"], parameters["config_path"], restore.OCCASION)
     under_way = os.path.isdir(server.aside)
     if parameters["state"] == "placed":
         if not check:
@@ -112,7 +97,7 @@ def carry_out(parameters: dict[str, Any], runner: Runner, check: bool) -> dict[s
             restore.finish(server)
         return {"changed": under_way}
     if not check:
-        restore.put_back(server)
+        aside.put_back(server)
     found = server.described(server.container)
     return {"changed": under_way, "running": bool(found and docker_cli.is_running(found))}
 
@@ -136,7 +121,7 @@ def main() -> None:
     os.umask(0o077)
     try:
         module.exit_json(**carry_out(module.params, run, module.check_mode))
-    except (restore.RestoreError, archive.Unusable) as error:
+    except (aside.StepError, archive.Unusable) as error:
         module.fail_json(msg=f"{error}.")
     except OSError as error:
         module.fail_json(msg=f"{error.filename or module.params['data_volume']}: {error.strerror}; {files.refusal(error)}.")

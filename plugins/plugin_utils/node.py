@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.files import is_within
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation as generations
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import upgrade_state
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Generation, Mirror, Work
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import version_key
 from ansible_collections.ascend.gpustack.plugins.module_utils.host.store import STORE_ID
@@ -142,7 +143,7 @@ def _device(work: Work, chip: dict, cann: str) -> dict:
 def _environment(generation: Generation, node: dict, volumes: list[str]) -> dict:
     """What the inventory gives, after what a container of this kind always has; what is kept from models is added to."""
     work, given, runtime = generation.node.work, node["env"], node["options"].get("runtime")
-    found = dict(generation.node.server_env) if node["role"] == "server" else {}
+    found = {**generation.node.server_env, **_migration(generation, node)} if node["role"] == "server" else {}
     if node["works"] and runtime in work.runtimes and node["npus"]["devices"]:
         found[work.visible] = re.sub(r"\D", "", node["npus"]["devices"][0])
     if not node["works"] or not work.mirror:
@@ -161,6 +162,13 @@ def _environment(generation: Generation, node: dict, volumes: list[str]) -> dict
         **given,
         **{name: value for name, value in added.items() if value},
     }
+
+
+def _migration(generation: Generation, node: dict) -> dict[str, str]:
+    """What has a server take over the data that its last upgrade found. It stays set, since GPUStack does it once."""
+    upgrade, migration = node.get("upgrade") or {}, generation.data.migration
+    came = upgrade.get("state") in (upgrade_state.KEPT, upgrade_state.DONE) and generations.migrates(upgrade["before"], node["version"])
+    return dict(migration.environment) if migration and came else {}
 
 
 def _is_secret(name: str, value: str) -> bool:

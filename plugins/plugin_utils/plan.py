@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from ansible_collections.ascend.gpustack.plugins.module_utils import redact
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import upgrade_state
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.images import own_state
 
@@ -45,7 +46,9 @@ def _action(host: dict, config: dict, compared: dict, takeover: dict, image_new:
     present = host["container"]
     subject = f"container {container}"
     if present is None:
-        return "create", [f"{subject}: created"]
+        upgrade = (host["data"] or {}).get("upgrade") or {}
+        came = f" in the place of GPUStack {upgrade['before']}, which is kept" if upgrade.get("state") == upgrade_state.KEPT else ""
+        return "create", [f"{subject}: created{came}"]
     if takeover.get("hand_made"):
         return "replace", [f"{subject}: the one made by hand is replaced"] + takeover.get("notes", [])
     changes = container_changes(compared.get("diff") or {})

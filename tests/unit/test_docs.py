@@ -48,6 +48,7 @@ FILTERS = [
     "records",
     "reset",
     "swarm",
+    "upgrade",
     "values",
     "vllm_gateway",
     "vllm_stack",

@@ -369,7 +369,8 @@ def test_no_generation_takes_the_place_of_another_unasked():
     assert Finding(**found).sentence == (
         "the container gpustack runs GPUStack 0.7.1, whose data GPUStack 2.3.0 does not take; "
         "expected a gpustack_version of its generation. "
-        "Set gpustack_version: 0.7.1 to keep it, or gpustack_data_volume to a new one to begin anew with 2.3.0."
+        "Set gpustack_version: 0.7.1 to keep it, gpustack_upgrade_migrate: true to take its data along, or gpustack_data_volume to a "
+        "new one to begin anew with 2.3.0."
     )
 
     def of_version(*words, **more):
@@ -391,11 +392,13 @@ def test_data_that_another_generation_left_is_not_begun_anew_with(left, refused)
     assert found == ["the data gpustack-data holds a cluster of GPUStack 0.7, which 2.3.0 does not take"] * refused
 
 
-ANEW = "2.3.0 with a new gpustack_data_volume to begin anew with that."
+ANEW = "or 2.3.0 with a new gpustack_data_volume to begin anew with that."
+ALONG = "2.3.0 with gpustack_upgrade_migrate: true to take its data along, "
 
 
 @pytest.mark.parametrize(
-    ("runs", "way"), [("0.7.0", ANEW), ("0.7.1", ANEW), ("2.2.3", "2.3.0 to upgrade it; its data is copied first."), ("2.3.0", "")]
+    ("runs", "way"),
+    [("0.7.0", ANEW), ("0.7.1", ALONG + ANEW), ("2.2.3", "or 2.3.0 to upgrade it; its data is copied first."), ("2.3.0", "")],
 )
 def test_what_runs_stays_where_no_version_is_asked_for_and_the_newer_one_is_mentioned(runs, way):
     host = changed(HOST, container=changed(MADE, version=runs))
@@ -404,7 +407,7 @@ def test_what_runs_stays_where_no_version_is_asked_for_and_the_newer_one_is_ment
         (
             "warn",
             f"the container gpustack runs GPUStack {runs}, which stays, since gpustack_version is not set",
-            f"2.3.0 is what new clusters get. Set gpustack_version: {runs} to keep it, or {way}",
+            f"2.3.0 is what new clusters get. Set gpustack_version: {runs} to keep it, {way}",
         )
     ] * bool(way)
     assert "version" not in [check for check, _result, _text in told(host, gpustack_version=runs)]

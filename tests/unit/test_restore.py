@@ -8,7 +8,7 @@ import shutil
 import pytest
 from ansible_collections.ascend.gpustack.plugins.module_utils import files
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import v0_7, v2
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.backup import archive, program, restore
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.backup import archive, aside, program, restore
 from backup_server import BACKUP, Server
 
 
@@ -33,8 +33,8 @@ def made(server) -> str:
     return path
 
 
-def target(server: Server, runner=None) -> restore.Server:
-    return restore.Server(runner or server.docker, "gpustack", "gpustack-data", str(server.data), str(server.root / "etc/config.yaml"))
+def target(server: Server, runner=None) -> aside.Node:
+    return aside.Node(runner or server.docker, "gpustack", "gpustack-data", str(server.data), str(server.root / "etc/config.yaml"))
 
 
 def place(server: Server, path: str, same_host: bool = True, runner=None) -> None:
@@ -101,9 +101,9 @@ def test_nothing_of_a_later_generation_is_left_beside_the_database(server, made)
 def test_database_that_cannot_be_made_leaves_all_as_it_was(server, made):
     before = server.state()
     (server.root / "no-load").touch()
-    with pytest.raises(restore.RestoreError, match="could not execute query"):
+    with pytest.raises(aside.StepError, match="could not execute query"):
         place(server, made)
-    restore.put_back(target(server))
+    aside.put_back(target(server))
     assert server.state() == before
 
 
@@ -111,7 +111,7 @@ def test_server_that_does_not_come_up_is_taken_back(server, made):
     before = server.state()
     place(server, made)
     serve(server)
-    restore.put_back(target(server))
+    aside.put_back(target(server))
     assert server.state() == before
 
 
@@ -120,14 +120,14 @@ def test_first_server_of_a_host_that_does_not_come_up_goes_again(server, made):
     before = server.state()
     place(server, made)
     serve(server)
-    restore.put_back(target(server))
+    aside.put_back(target(server))
     assert server.state() == before
 
 
 def test_stopped_container_is_not_started_by_putting_back(server, made):
     server.containers = {"gpustack": server.container(running=False)}
     place(server, made)
-    restore.put_back(target(server))
+    aside.put_back(target(server))
     assert not server.containers["gpustack"]["State"]["Running"]
 
 
@@ -173,7 +173,7 @@ def cut_off(monkeypatch, server: Server, last: int, action) -> bool:
 def test_restore_that_was_killed_anywhere_is_taken_back(server, made, monkeypatch):
     before, last = server.state(), 0
     while cut_off(monkeypatch, server, last, lambda runner: place(server, made, runner=runner)):
-        restore.put_back(target(server))
+        aside.put_back(target(server))
         assert server.state() == before, last
         last += 1
     assert last > 20
@@ -184,8 +184,8 @@ def test_putting_back_that_was_killed_anywhere_is_completed(server, made, monkey
     while killed:
         place(server, made)
         serve(server)
-        killed = cut_off(monkeypatch, server, last, lambda runner: restore.put_back(target(server, runner)))
-        restore.put_back(target(server))
+        killed = cut_off(monkeypatch, server, last, lambda runner: aside.put_back(target(server, runner)))
+        aside.put_back(target(server))
         assert server.state() == before, last
         last += 1
     assert last > 10
@@ -195,7 +195,7 @@ def test_restore_after_one_that_was_cut_off_begins_with_what_was_there(server, m
     before = server.state()
     assert cut_off(monkeypatch, server, 12, lambda runner: place(server, made, runner=runner))
     place(server, made)
-    restore.put_back(target(server))
+    aside.put_back(target(server))
     assert server.state() == before
 
 

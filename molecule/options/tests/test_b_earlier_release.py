@@ -15,7 +15,7 @@ NAMES = ("atlas1", "atlas2")
 STAYS = (
     "WARN [version] atlas1, atlas2: the container gpustack runs GPUStack 0.7.1, which stays, since gpustack_version is not set. "
     "2.3.0 is what new clusters get. Set gpustack_version: 0.7.1 to keep it, "
-    "or 2.3.0 with a new gpustack_data_volume to begin anew with that."
+    "2.3.0 with gpustack_upgrade_migrate: true to take its data along, or 2.3.0 with a new gpustack_data_volume to begin anew with that."
 )
 
 

@@ -10,6 +10,7 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli 
 from ansible_collections.ascend.gpustack.plugins.module_utils.files import is_within
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import directory as gpustack_directory
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.generation import DEPLOYED
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.upgrade_state import state_of
 from ansible_collections.ascend.gpustack.plugins.module_utils.host import mounts as host_mounts
 from ansible_collections.ascend.gpustack.plugins.module_utils.host.mounts import Mount, holding
 from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runner
@@ -26,6 +27,7 @@ def read(run: Runner, name: str, engine: docker_cli.Engine, store: dict[str, Any
     """What gpustack_host_info returns as data; store is what it returns as such."""
     unknown = {
         **{"name": name, "exists": None, "path": None, "managed": None, "on_store": False, "cluster": None, "restoring": False},
+        "upgrade": None,
         **dict.fromkeys(IDENTITY),
     }
     if name.startswith("/"):
@@ -55,13 +57,22 @@ def _described(run: Runner, data: dict[str, Any], store: dict[str, Any] | None, 
     entries = _entries(run, path, timeout) if there else []
     cluster = None if entries is None else sorted(CLUSTER.intersection(entries))
     on_store = is_shared(data["path"], store, host_mounts.parse_mountinfo(mountinfo)) if store else False
-    return {**data, "on_store": on_store, "cluster": cluster, "restoring": gpustack_directory.ASIDE in (entries or []), **identity}
+    return {
+        **{**data, "on_store": on_store, "cluster": cluster, "restoring": gpustack_directory.ASIDE in (entries or [])},
+        "upgrade": state_of(entries or [], lambda name: _text(run, f"{path}/{name}", timeout)),
+        **identity,
+    }
 
 
 def _entries(run: Runner, path: str, timeout: float) -> list[str] | None:
     """None where they can't be seen."""
     result = run(["ls", "-A", "--", path], timeout)
     return None if result.rc != 0 or result.timed_out else result.stdout.splitlines()
+
+
+def _text(run: Runner, path: str, timeout: float) -> str:
+    result = run(["head", "-c", "65536", path], timeout)
+    return result.stdout if result.rc == 0 and not result.timed_out else ""
 
 
 def _line(run: Runner, path: str, timeout: float) -> str | None:

@@ -182,6 +182,15 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Migration:
+    """How a server takes over the data of another generation. series: what the versions begin with from which it does; environment: what
+    has GPUStack do it when it starts, unless it has already."""
+
+    series: tuple[int, ...]
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Data:
     """What a node keeps. directory: in its container; token and password: the files in it in which GPUStack writes down those that it
     made; cluster: files that tell that there is a cluster in it; given_token: whether a cluster is made with the token that is given when
@@ -189,7 +198,8 @@ class Data:
     shell's words, run in the server's container with the database's port as $1, after which GPUStack takes the token that it is given
     when it starts next, as if for the first time; port_setting: what gives that port, and its usual one; page_token: of those that
     GPUStack makes for a cluster that is made on its page; own and own_cache: everything that GPUStack and its tools put into the data
-    directory and into the cache by themselves; downloads: what of the cache is models."""
+    directory and into the cache by themselves; downloads: what of the cache is models; migration: None where no other generation's data are
+    taken."""
 
     directory: str
     token: str
@@ -204,6 +214,7 @@ class Data:
     page_token: str = ""
     forget_token: str = ""
     port_setting: tuple[str, str] = ("", "")
+    migration: Migration | None = None
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,16 @@ MARK = ".ascend-gpustack"
 MARK_TEXT = "Made by ascend.gpustack. While this file is here, the playbook reset may remove what GPUStack put beside it.\n"
 # In a server's data directory: what a restore has set aside while it is under way, and what it replaced
 ASIDE, REPLACED = ".before-restore", ".replaced-by-restore"
+# In a node's: what it had before an upgrade, what of the newer version a rollback replaced, and which rollback that was; and the file that
+# says what was set aside
+UPGRADED, NEWER, ROLLED_BACK = ".before-upgrade", ".replaced-by-rollback", ".rolled-back.json"
+OF_UPGRADES = (UPGRADED, NEWER, ROLLED_BACK)
+NOTE = "note.json"
+OF_GPUSTACK = tuple(dict.fromkeys(name for generation in DEPLOYED for name in generation.data.own))
 # What GPUStack of any generation and its tools put there by themselves, and the collection
 OWN = {
     "cache": tuple(dict.fromkeys(name for generation in DEPLOYED for name in generation.data.own_cache)),
-    "data": (*dict.fromkeys(name for generation in DEPLOYED for name in generation.data.own), ASIDE, REPLACED),
+    "data": (*OF_GPUSTACK, ASIDE, REPLACED, *OF_UPGRADES),
     "config": ("backup.json", "config.yaml", ".config.yaml.new", "known.json", "managed"),
 }
 # Nothing in these is a place for what GPUStack keeps; of the others below / none is removed itself.

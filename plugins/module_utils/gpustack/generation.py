@@ -80,6 +80,12 @@ def apart(before: Any, wanted: Any) -> bool:
     return None not in keys and speaking(str(before)) is not speaking(str(wanted))
 
 
+def migrates(before: Any, wanted: Any) -> bool:
+    """Whether a version takes the data of another generation's over, when it is told to."""
+    key, migration = version_key(before), None if refusal(wanted) else of(wanted).data.migration
+    return key is not None and migration is not None and key[: len(migration.series)] == migration.series
+
+
 def lasting(version: Any) -> str:
     """The version to run where the data of a version are to be kept: that one, or a later one of its generation that is deployed. Empty
     where there is none."""

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Data
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.description import Data, Migration
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_backup import BACKUP
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.v2_token import FORGET_TOKEN
 
@@ -30,4 +30,6 @@ DATA = Data(
     page_token="gpustack_",
     forget_token=FORGET_TOKEN,
     port_setting=("database_port", "5432"),
+    # gpustack/cmd/prerun.py: where there is a database.db and no run/state_migration_done; it works on copies.
+    migration=Migration(series=(0, 7, 1), environment={"GPUSTACK_DATA_MIGRATION": "true"}),
 )

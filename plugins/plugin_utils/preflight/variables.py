@@ -34,6 +34,7 @@ FACTS = (
         "docker_swarm_problems",
     ),
     *("gpustack_data_seen", "gpustack_backup_made", "gpustack_models_served", "gpustack_weights_brought"),
+    *("gpustack_upgrade_here", "gpustack_upgrade_failed", "gpustack_rollback_seen", "gpustack_rollback_version"),
     *("nfs_server_problems", "nfs_server_hidden", "nfs_server_exported", "nfs_client_problems", "nfs_client_unmounted"),
     *("vllm_stack_problems", "vllm_stack_image_problems", "gpustack_cluster"),
 )

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation, upgrade_state
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.finding import Finding
 
@@ -19,10 +19,34 @@ def findings(host: dict, expect: dict) -> list[Finding]:
     wanted, present = expect["gpustack_version"], host["container"] or {}
     if undeployed(wanted):
         return undeployed(wanted)
+    upgrade = (host["data"] or {}).get("upgrade") or {}
+    if upgrade.get("state") in (upgrade_state.BEGUN, upgrade_state.KEPT, upgrade_state.RETURNING):
+        return _cut_off(upgrade, wanted)
     # Of one that was made by hand the takeover tells.
     before = present["version"] if present.get("managed") else None
     found = _of_another(host, expect, before) if before else _left_by_another(host, expect)
-    return found or _newer_one(expect, before) or [Finding("version", "pass")]
+    return found or _taken_back(upgrade, expect) or _newer_one(expect, before) or [Finding("version", "pass")]
+
+
+def _cut_off(upgrade: dict, wanted: str) -> list[Finding]:
+    """Of an upgrade, or a rollback, that did not come to its end."""
+    if upgrade["state"] == upgrade_state.RETURNING:
+        text = f"the rollback to GPUStack {upgrade['before']} was cut off; expected one that came to its end"
+        return [Finding("version", "fail", text, "Run the playbook rollback again.")]
+    # Of one that was cut off before it was written down what it is, the next begins by putting back what was there.
+    if upgrade["wanted"] in ("", wanted):
+        return [Finding("version", "pass")]
+    text = f"the upgrade to GPUStack {upgrade['wanted']} was cut off, and gpustack_version is {wanted}; expected that of the upgrade"
+    return [Finding("version", "fail", text, f"Set gpustack_version: {upgrade['wanted']}; the playbook rollback takes it back afterwards.")]
+
+
+def _taken_back(upgrade: dict, expect: dict) -> list[Finding]:
+    """Of the server's own steps; in a run of all hosts the one before the images tells. Workers follow their server. expect: `upgrading`,
+    whether the playbook upgrade asks."""
+    if expect.get("upgrading", True) or not expect["server"] or not upgrade_state.is_taken_back(upgrade, expect["gpustack_version"]):
+        return []
+    text = f"GPUStack {upgrade['wanted']} was taken back here to {upgrade['before']}, and gpustack_version asks for it"
+    return [Finding("version", "fail", text, f"Set gpustack_version: {upgrade['before']}, or run the playbook upgrade to try it again.")]
 
 
 def _of_another(host: dict, expect: dict, before: str) -> list[Finding]:
@@ -30,15 +54,20 @@ def _of_another(host: dict, expect: dict, before: str) -> list[Finding]:
     wanted, runs = expect["gpustack_version"], f"the container {expect['container']} runs GPUStack {before}"
     if generation.apart(before, wanted):
         text = f"{runs}, whose data GPUStack {wanted} does not take; expected a gpustack_version of its generation"
-        return [] if (host["data"] or {}).get("exists") is False else [Finding("version", "fail", text, _keeping(before, wanted))]
+        if (host["data"] or {}).get("exists") is False or (expect.get("migrate") and generation.migrates(before, wanted)):
+            return []
+        return [Finding("version", "fail", text, _keeping(before, wanted))]
     if relation(before, wanted) == "newer":
         text = f"{runs}, newer than gpustack_version {wanted}; its database cannot go back"
-        return [Finding("version", "fail", text, f"Set gpustack_version to {before} or newer.")]
+        back = (host["data"] or {}).get("upgrade") or {}
+        rollback = f", or go back to {back['before']} with the playbook rollback" if back.get("state") == upgrade_state.DONE else ""
+        return [Finding("version", "fail", text, f"Set gpustack_version to {before} or newer{rollback}.")]
     return []
 
 
 def _keeping(before: str, wanted: str) -> str:
-    return f"Set gpustack_version: {before} to keep it, or gpustack_data_volume to a new one to begin anew with {wanted}."
+    along = "gpustack_upgrade_migrate: true to take its data along, " if generation.migrates(before, wanted) else ""
+    return f"Set gpustack_version: {before} to keep it, {along}or gpustack_data_volume to a new one to begin anew with {wanted}."
 
 
 def _left_by_another(host: dict, expect: dict) -> list[Finding]:
@@ -60,4 +89,6 @@ def _newer_one(expect: dict, before: str | None) -> list[Finding]:
     keep = f"{usual.release} is what new clusters get. Set gpustack_version: {before} to keep it"
     if generation.assumed(before) is usual:
         return [Finding("version", "warn", text, f"{keep}, or {usual.release} to upgrade it; its data is copied first.")]
-    return [Finding("version", "warn", text, f"{keep}, or {usual.release} with a new gpustack_data_volume to begin anew with that.")]
+    migrates = generation.migrates(before, usual.release)
+    along = f", {usual.release} with gpustack_upgrade_migrate: true to take its data along" if migrates else ""
+    return [Finding("version", "warn", text, f"{keep}{along}, or {usual.release} with a new gpustack_data_volume to begin anew with that.")]
