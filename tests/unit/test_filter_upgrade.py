@@ -211,3 +211,10 @@ def test_server_migrates_what_its_upgrade_found_and_goes_on_saying_so():
 def test_server_is_backed_up_before_anything_of_it_stops():
     names = [task["name"] for task in tasks(yaml.safe_load((ROOT / "roles/gpustack/tasks/upgrade_node.yml").read_text()))]
     assert names.index("Back the server up while it runs") < names.index("Have the newer version, or what was there before")
+
+
+def test_what_a_killed_run_kept_is_gone_on_with_and_backed_up_once():
+    """The newer server may just be starting."""
+    named = {task["name"]: task for task in tasks(yaml.safe_load((ROOT / "roles/gpustack/tasks/upgrade_node.yml").read_text()))}
+    kept = "(__gpustack_host.data.upgrade or {}).state | default('') != 'kept'"
+    assert kept in named["Back the server up while it runs"]["when"] and kept == named["Stop what runs, and keep all of it"]["when"]
