@@ -3,10 +3,11 @@
 """What a value may be: the kinds that the roles' meta/rules.yml name, and the judgement of one value by its rule.
 
 A rule is a dict: `is` (the kind), and what the kind takes: `empty` and `null` (allowed as well), `secret` (never shown), `from` and `to` of
-a number, `choices`, `of` (the rule of each item), `words` (of a list that may be a text with commas too), `unique` (the key that tells a
-list's mappings apart), `names` (the kind of text of a dict's keys), `keys` and `needs` of a dict with known keys, and `own` of one for
-further keys the variables that say it, of a path `root` (may be /), `written` (no directory of the system's) and `taken` (nor one of
-these), and of GPUStack's settings `version`, GPUStack's, and `node`, server or worker. `ini`: whether the value may be from an INI file.
+a number, which with `percent` may be a percentage, `choices`, `of` (the rule of each item), `words` (of a list that may be a text with
+commas too), `unique` (the key that tells a list's mappings apart), `names` (the kind of text of a dict's keys), `keys` and `needs` of a
+dict with known keys, and `own` of one for further keys the variables that say it, of a path `root` (may be /), `written` (no directory of
+the system's) and `taken` (nor one of these), and of GPUStack's settings `version`, GPUStack's, and `node`, server or worker. `ini`:
+whether the value may be from an INI file.
 The judgement itself adds `exact`, of what is a secret, a version or a name by its own name in a mapping or behind an option, and so has
 to be a text.
 """

@@ -59,6 +59,10 @@ def _trimmed(value: str, fits: Callable[[str], bool]) -> str:
 def _number(value: Any, rule: Mapping) -> Verdict:
     low, high = rule["from"], rule["to"]
     expected = f"a whole number from {low} to {high}"
+    if rule.get("percent"):
+        expected += ", or a percentage such as 10%"
+        if isinstance(value, str) and re.fullmatch(r"([1-9][0-9]?|100)%", value):
+            return None
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,20}", value):
         value = int(value)
     elif isinstance(value, bool) or not isinstance(value, int):

@@ -51,6 +51,8 @@ def as_question(name: str, option: dict) -> dict:
         return {"type": "text", "default": ",".join(option["default"])}
     if option["type"] == "list":
         return {"type": "multiselect", "choices": WORDS[name], "default": "\n".join(option["default"])}
+    if option["type"] == "str":
+        return {"type": "text", "default": option["default"]}
     assert option["type"] == "int", f"{name} is of a type that no survey has"
     return {"type": "integer", "default": option["default"]}
 

@@ -225,6 +225,12 @@ def throttle(given_token: bool, **given: Any) -> int:
     )
 
 
+@pytest.mark.parametrize(("said", "workers", "many"), [(3, 9, 3), ("3", 9, 3), ("10%", 500, 50), ("10%", 9, 1), ("100%", 9, 9)])
+def test_a_percentage_of_the_workers_is_restarted_at_once_and_one_at_least(said, workers, many):
+    groups = {"gpustack_worker": [f"worker{number}" for number in range(workers)]}
+    assert int(templated("{{ _gpustack_at_once }}", gpustack_restart_at_once=said, groups=groups)) == many
+
+
 def test_workers_that_are_cut_off_wait_for_no_other():
     assert (throttle(True), throttle(False)) == (2, 2)
     assert (throttle(True, _gpustack_rotating=True), throttle(False, _gpustack_rotating=True)) == (2, 0)
