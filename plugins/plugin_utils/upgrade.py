@@ -53,8 +53,10 @@ def plan(hosts: list[str], hostvars: Any, groups: dict, settings: dict) -> dict:
         )
     back = state_of(read.get(server or "", {}))
     if server in rising and not settings["upgrade"] and upgrade_state.is_taken_back(back, wanted[server]):
-        text = f"{server}: GPUStack {back['wanted']} was taken back here to {back['before']}, and gpustack_version asks for it"
-        refusals.append(f"{text}. Set gpustack_version: {back['before']}, or run the playbook upgrade to try it again.")
+        refusals.append(
+            f"{server}: GPUStack {back['wanted']} was taken back here to {back['before']}, and gpustack_version asks for it. "
+            f"Set gpustack_version: {back['before']}, or run the playbook upgrade to try it again."
+        )
     lines = [_line(host, before(read[host]), wanted[host], host == server) for host in rising]
     if rising:
         pace = f"workers follow the server {settings['at_once']} at a time"
@@ -93,8 +95,10 @@ def left_behind(models: list[dict], workers: list[dict], runs: str, version: str
     resting = sorted(worker["name"] for worker in workers if worker.get("drained"))
     refusals = []
     if resting:
-        text = f"{', '.join(resting)} rests, which the next generation does not take over; expected every worker to run"
-        refusals.append(f"{text}. Run the playbook undrain for it, or remove.")
+        refusals.append(
+            f"{', '.join(resting)} rests, which the next generation does not take over; expected every worker to run. "
+            "Run the playbook undrain for it, or remove."
+        )
     return {"lines": lines, "refusals": refusals}
 
 

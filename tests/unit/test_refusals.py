@@ -117,6 +117,7 @@ OF_NO_HOST = {
 AROUND = (
     "the cluster token cannot be read",
     "the restore failed",
+    f"the upgrade to GPUStack {GAP} failed",
     r"Nothing was changed\.",
     r"\. Nothing was stopped, and the earlier backups are as they were\.",
 )
