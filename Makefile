@@ -120,7 +120,7 @@ unit: venv ## parsers, filters and modules, without a host
 .PHONY: python39
 python39: venv ## the same of modules alone, on the oldest Python that they run on
 	@tests/controller/run modules python3 -m pytest -q --strict-markers -p no:cacheprovider \
-	  $$(grep -l 'plugins\.module\(s\|_utils\)' tests/unit/test_*.py | xargs grep -LE 'plugins\.(filter|plugin_utils)')
+	  $$(grep -l 'plugins\.module\(s\|_utils\)' tests/unit/test_*.py | xargs grep -LE 'plugins\.(action|filter|plugin_utils)')
 
 .PHONY: sanity
 sanity: venv ## ansible-test sanity

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import tarfile
 import time
-import types
 import zipfile
 
 import pytest
-from ansible_collections.ascend.gpustack.plugins.action import model_weights as action
 from ansible_collections.ascend.gpustack.plugins.module_utils.jobs import Busy, Jobs, limited
 from ansible_collections.ascend.gpustack.plugins.module_utils.weights import bring, place
 from ansible_collections.ascend.gpustack.plugins.module_utils.weights.sources import Entry, Refused
 from ansible_collections.ascend.gpustack.plugins.modules import model_weights as module
 from ansible_collections.ascend.gpustack.plugins.modules import model_weights_pieces as pieces
 from fake_hub import Hub
-
-FILES = {"config.json": b'{"a": 1}', "model-1.safetensors": os.urandom(5000), "sub/model-2.safetensors": os.urandom(3000), "empty.txt": b""}
+from weights_files import FILES, fill, held, packed, store_in
 
 
 @pytest.fixture(autouse=True)
@@ -33,9 +29,7 @@ def small(monkeypatch):
 
 @pytest.fixture
 def store(tmp_path):
-    (tmp_path / "store").mkdir()
-    (tmp_path / "store/.gpustack-store-id").write_text("id")
-    return tmp_path / "store"
+    return store_in(tmp_path)
 
 
 @pytest.fixture
@@ -46,14 +40,6 @@ def jobs(tmp_path):
 @pytest.fixture
 def folder(tmp_path):
     return fill(tmp_path / "usb/tiny")
-
-
-def fill(directory, files=FILES):
-    for name, text in files.items():
-        path = directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text)
-    return directory
 
 
 def given(store, kind, source, **more) -> dict:
@@ -73,11 +59,6 @@ def run(jobs, params, check=False) -> dict:
     answer = module.run(params, jobs, check)
     # The process of the job before this one is about to end.
     return run(jobs, params, check) if answer.get("progress") == "waits for another run" and params["wait"] else answer
-
-
-def held(store) -> dict[str, bytes]:
-    root = store / "Qwen/Tiny"
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != place.STATE}
 
 
 def test_folder_comes_whole_into_its_place_and_a_second_run_changes_nothing(store, jobs, folder):
@@ -205,17 +186,6 @@ def test_weights_that_the_store_has_no_room_for_are_refused_before_anything_is_w
     with pytest.raises(Refused, match="and the store has 0 MiB free; expected room for all of it"):
         run(jobs, given(store, "folder", folder))
     assert os.listdir(store) == [".gpustack-store-id"]
-
-
-def packed(path, files=FILES, top="Tiny/", extra=None) -> str:
-    with tarfile.open(path, "w:gz" if str(path).endswith("gz") else "w") as archive:
-        for name, text in files.items():
-            member = tarfile.TarInfo(f"{top}{name}")
-            member.size = len(text)
-            archive.addfile(member, io.BytesIO(text))
-        for member in extra or []:
-            archive.addfile(member)
-    return str(path)
 
 
 def link(name: str, to: str, kind=tarfile.SYMTYPE) -> tarfile.TarInfo:
@@ -367,84 +337,6 @@ def test_pieces_of_a_folder_of_the_controller_become_the_model_and_go_on_where_t
         json.loads((store / "Qwen/Tiny" / place.STATE).read_text())["done"]["config.json"]
         == hashlib.sha256(FILES["config.json"]).hexdigest()
     )
-
-
-class Task:
-    """What an action plugin knows of its task."""
-
-    def __init__(self, arguments: dict, check: bool = False) -> None:
-        self.args, self.check_mode, self.delegate_to, self.async_val = arguments, check, "atlas1", 0
-
-
-def acted(monkeypatch, tmp_path, jobs, arguments: dict, check: bool = False) -> dict:
-    """The task itself, whose calls of modules are made here."""
-    shell = types.SimpleNamespace(tmpdir=None, join_path=os.path.join)
-    plugin = action.ActionModule.__new__(action.ActionModule)
-    plugin._task, plugin._connection = Task(arguments, check), types.SimpleNamespace(_shell=shell)
-
-    def execute(module_name: str, module_args: dict, task_vars: dict) -> dict:
-        name = module_name.rpartition(".")[2]
-        defaults = {
-            "there": True,
-            "entries": None,
-            "hashes": False,
-            "run": "",
-            "action": "",
-            "damaged": {},
-            "timeout": 20,
-            "job": None,
-            "wait": 5,
-        }
-        more = {"origin": {}, "revision": "", "files": [], "address": "", "token": "", "sums": {}}
-        try:
-            if name == "model_weights":
-                return module.run({**defaults, **more, **module_args}, jobs, check)
-            return pieces.run({**defaults, **more, **module_args}, jobs)
-        except Refused as error:
-            return {"failed": True, "msg": str(error)}
-
-    def transfer(path: str, data: bytes) -> str:
-        (tmp_path / "piece").write_bytes(data)
-        return str(tmp_path / "piece")
-
-    for name, function in {
-        "_execute_module": execute,
-        "_transfer_data": transfer,
-        "_fixup_perms2": print,
-        "_remove_tmp_path": print,
-    }.items():
-        monkeypatch.setattr(plugin, name, function)
-    monkeypatch.setattr(plugin, "_make_tmp_path", lambda: setattr(shell, "tmpdir", str(tmp_path)))
-    monkeypatch.setattr(action.ActionBase, "run", lambda self, tmp, task_vars: {})
-    monkeypatch.setattr(action, "PIECE", 1000)
-    monkeypatch.setattr(action, "AGAIN", 0.2)
-    return plugin.run(task_vars={"inventory_hostname": "atlas1"})
-
-
-def test_task_sends_what_the_controller_has_and_says_the_same_in_a_check(monkeypatch, tmp_path, jobs, store, folder):
-    arguments = {"path": str(store / "Qwen/Tiny"), "store": str(store), "kind": "folder", "source": str(folder), "on_controller": True}
-    told = {"action": "bring", "damaged": {}, "finished": True, "changed": True}
-    assert acted(monkeypatch, tmp_path, jobs, arguments, check=True) == told and not (store / "Qwen").exists()
-    assert acted(monkeypatch, tmp_path, jobs, arguments) == told and held(store) == FILES
-    again = {"action": "none", "damaged": {}, "finished": True, "changed": False}
-    assert acted(monkeypatch, tmp_path, jobs, arguments) == again
-    (store / "Qwen/Tiny/config.json").write_bytes(b"{}")
-    assert acted(monkeypatch, tmp_path, jobs, arguments)["action"] == "mend" and held(store) == FILES
-    assert acted(monkeypatch, tmp_path, jobs, {**arguments, "hashes": True})["action"] == "none"
-    archive = packed(tmp_path / "tiny.tar")
-    assert acted(monkeypatch, tmp_path, jobs, {**arguments, "kind": "archive", "source": archive})["action"] == "none"
-    gone = acted(monkeypatch, tmp_path, jobs, {**arguments, "path": str(store / "b"), "source": "/nowhere"})
-    assert gone == {
-        "failed": True,
-        "msg": "the folder /nowhere is not there; expected the model's files. Correct its path, or copy it there",
-    }
-    refused = acted(monkeypatch, tmp_path, jobs, {**arguments, "path": str(store)})
-    assert refused["failed"] and "leads out of the store" in refused["msg"]
-
-
-def test_task_on_a_host_s_own_folder_is_followed_to_its_end(monkeypatch, tmp_path, jobs, store, folder):
-    arguments = {"path": str(store / "Qwen/Tiny"), "store": str(store), "kind": "folder", "source": str(folder), "on_controller": False}
-    assert acted(monkeypatch, tmp_path, jobs, arguments)["action"] == "bring" and held(store) == FILES
 
 
 def test_piece_that_arrives_damaged_keeps_the_model_out(store, jobs, folder, tmp_path):
