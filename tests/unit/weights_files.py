@@ -18,8 +18,8 @@ def store_in(tmp_path):
     return tmp_path / "store"
 
 
-def fill(directory, files=FILES):
-    for name, text in files.items():
+def fill(directory, files=None):
+    for name, text in (FILES if files is None else files).items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text)
@@ -31,9 +31,9 @@ def held(store) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != place.STATE}
 
 
-def packed(path, files=FILES, top="Tiny/", extra=None) -> str:
+def packed(path, files=None, top="Tiny/", extra=None) -> str:
     with tarfile.open(path, "w:gz" if str(path).endswith("gz") else "w") as archive:
-        for name, text in files.items():
+        for name, text in (FILES if files is None else files).items():
             member = tarfile.TarInfo(f"{top}{name}")
             member.size = len(text)
             archive.addfile(member, io.BytesIO(text))
