@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack import generation
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import upgrade
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.given import _trusted
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import version
 from shared import ROOT, tasks
 from test_node_spec import STORE, TOKEN, V2, rendered
@@ -218,3 +222,12 @@ def test_what_a_killed_run_kept_is_gone_on_with_and_backed_up_once():
     named = {task["name"]: task for task in tasks(yaml.safe_load((ROOT / "roles/gpustack/tasks/upgrade_node.yml").read_text()))}
     kept = "(__gpustack_host.data.upgrade or {}).state | default('') != 'kept'"
     assert kept in named["Back the server up while it runs"]["when"] and kept == named["Stop what runs, and keep all of it"]["when"]
+
+
+@pytest.mark.parametrize(
+    "seen", [host(), host(None, "kept"), host("2.3.0", "kept"), host(None, "begun")], ids=["whole", "none", "newer one made", "begun"]
+)
+def test_what_a_host_comes_from_is_known_wherever_a_run_was_cut_off(seen):
+    (task,) = [each for each in yaml.safe_load((ROOT / "roles/gpustack/tasks/main.yml").read_text()) if "newer version" in each["name"]]
+    told = task["ansible.builtin.set_fact"]["gpustack_upgrade_here"]["before"]
+    assert Templar(loader=DataLoader(), variables={"__gpustack_host": seen}).template(_trusted(told)) == "2.2.3" == upgrade.before(seen)
