@@ -28,7 +28,10 @@ def give_flag(host, flag: str, restart: bool = True) -> None:
 
 
 def take_flag(host) -> None:
-    host.check_output(f"rm -f {DROP_IN}; systemctl daemon-reload; systemctl reset-failed docker; systemctl restart docker")
+    """What a Docker with --live-restore has kept running, one without that ends when it starts, and does not start again."""
+    host.check_output(
+        f"rm -f {DROP_IN}; systemctl daemon-reload; systemctl reset-failed docker; systemctl restart docker; docker start other"
+    )
 
 
 def pids(atlas) -> dict[str, str]:
