@@ -235,6 +235,8 @@ def test_server_made_by_hand_is_taken_over_to_what_preflight_has_said_whatever_i
     given = {"hostvars": {**HOSTS, "atlas1": read}, "__gpustack_cluster": {"version": "v2.2.3"}}
     assert version(by_hand, **given).split()[0] == generation.DEFAULT.release
     assert version({"container": None}, **given).split()[0] == generation.DEFAULT.release
+    unlabelled = {**HOSTS["atlas1"], "ascend_driver_check_host": {"container": {"managed": True, "version": None}}}
+    assert version({"container": None}, **{**given, "hostvars": {**HOSTS, "atlas1": unlabelled}}).split()[0] == "2.2.3"
 
 
 BOUND = {"max-size": "100m", "max-file": "3"}

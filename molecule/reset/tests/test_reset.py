@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import small_model
-from conftest import IMAGE, INVENTORY, LAB, OLD, ROOT, VERSION, identity, inspect, log_in, run_playbook
+from conftest import EARLIER, IMAGE, INVENTORY, LAB, OLD, ROOT, VERSION, identity, inspect, log_in, run_playbook
 
 TWO = ("--limit", "atlas1,atlas2")
 TOKEN = "an-operators.token/of+its=own"
@@ -60,7 +60,8 @@ def test_reset_without_confirmation_says_what_it_would_remove(site, atlas):
     assert "Reset would remove:" in run.output and run.output.count("the container gpustack (running)") == 1
     for thing in ("the container gpustack (running)", "/etc/gpustack/config.yaml", "/etc/gpustack"):
         assert f"\natlas1, atlas2: {thing}\n" in run.output
-    command = rf"ansible-playbook -i {INVENTORY} ascend.gpustack.reset --limit atlas1,atlas2 -e @/\S+ -e gpustack_reset_confirm=true"
+    inventories = f"{INVENTORY} -i {EARLIER}" if OLD else INVENTORY
+    command = rf"ansible-playbook -i {inventories} ascend.gpustack.reset --limit atlas1,atlas2 -e @/\S+ -e gpustack_reset_confirm=true"
     assert re.search(rf"^{command}$", run.output, re.MULTILINE) and run.output.count("fatal: ") == 1
     assert inspect(atlas("atlas2"))["State"]["Running"]
 
