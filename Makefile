@@ -102,7 +102,7 @@ OLD := old-backup old-interrupted old-options old-reset old-scale_out
 # In two lanes of about the same length. The Swarm is measured under load, and the site on virtual machines takes all of the processors, so that
 # both are alone.
 CLUSTERS := $(filter-out molecule-vm_% molecule-swarm molecule-check_mode $(LONG_ONLY),$(SCENARIOS:%=molecule-%))
-BESIDE_UNIT := molecule-awx molecule-images molecule-options
+BESIDE_UNIT := molecule-awx molecule-backup molecule-images
 
 .PHONY: lint
 lint: venv ## form and types: ruff, mypy, yamllint, ansible-lint (production), the changelog

@@ -115,11 +115,12 @@ def removed(named: list[str], hostvars: Any, moved: dict, settings: dict) -> lis
     lines += [f"WARN {each}." for each in moved.get("pending") or []]
     if away:
         lines += [
-            f"WARN {', '.join(away)} did not answer, and has all that was there. Its container joins again when it comes back, unless the "
+            f"WARN no answer from {', '.join(away)}, where all is as it was. What comes back from there joins again, unless the "
             "cluster gets another token:",
             f"  {command_line.playbook('rotate_token', settings['inventory'])}",
         ]
-    lines.append(f"WARN {', '.join(named)} left the cluster and is still in the inventory: site would bring it back. Take it out of there.")
+    back = f"WARN left the cluster, and still in the inventory, so that site would bring it back: {', '.join(named)}"
+    lines.append(f"{back}. Take it out of there.")
     return lines
 
 
@@ -170,8 +171,8 @@ def outdated(hosts: list[str], resting: list[str], inventory: list[str]) -> list
     """Of workers that an exchange has not reached, what brings them over."""
     away = [host for host in hosts if host not in resting]
     stopped = [host for host in hosts if host in resting]
-    lines = [f"WARN {', '.join(stopped)} has the old token, and rests: undrain brings it over."] if stopped else []
+    lines = [f"WARN the old token is left on {', '.join(stopped)}, at rest: undrain brings the new one."] if stopped else []
     if away:
         command = command_line.playbook("site", inventory, ",".join(away))
-        lines += [f"WARN {', '.join(away)} has the old token. Once it answers, run:", f"  {command}"]
+        lines += [f"WARN the old token is left on {', '.join(away)}. Once up again, run:", f"  {command}"]
     return lines

@@ -96,8 +96,8 @@ def left_behind(models: list[dict], workers: list[dict], runs: str, version: str
     refusals = []
     if resting:
         refusals.append(
-            f"{', '.join(resting)} rests, which the next generation does not take over; expected every worker to run. "
-            "Run the playbook undrain for it, or remove."
+            f"workers at rest, which the next generation does not take over: {', '.join(resting)}; expected all to run. "
+            "Run the playbook undrain for them, or remove."
         )
     return {"lines": lines, "refusals": refusals}
 
@@ -126,28 +126,30 @@ def stopped_by(hosts: Iterable[str], hostvars: Any) -> list[str]:
 
 
 def rollback(hosts: list[str], hostvars: Any, groups: dict, settings: dict) -> dict:
-    """What a rollback takes back: `before`, the version that runs afterwards; `lines`, what is lost; `refusals`. settings: whether it is
-    `confirmed`, the `models` that there are now, None where GPUStack could not be asked, those that were there before as `kept`, and the
-    `inventory`."""
+    """What a rollback takes back: `before`, the version that runs afterwards; `hosts`, those that go back; `lines`, what is lost; and
+    `refusals`. Workers that an earlier rollback did not reach go back alone. settings: whether it is `confirmed`, the `models` that there are
+    now, None where GPUStack could not be asked, those that were there before as `kept`, and the `inventory`."""
     server = first(groups, "gpustack_server") or ""
     read = {host: setting(hostvars, host, "gpustack_rollback_seen", {}) or {} for host in hosts}
     state = state_of(read.get(server, {}))
     if server not in hosts:
         text = f"this run leaves out {server} (--limit); expected the server. Run it without --limit."
-        return {"before": "", "lines": [], "refusals": [text]}
-    if not state or state["state"] == upgrade_state.ROLLED_BACK:
+        return {"before": "", "hosts": [], "lines": [], "refusals": [text]}
+    due = [host for host in hosts if _goes_back(read[host], state)]
+    if not due:
         runs = (read[server].get("container") or {}).get("version") or "nothing"
         text = f"{server}: there is no upgrade to take back, GPUStack {runs} runs; expected one that this collection made"
-        return {"before": "", "lines": [], "refusals": [f"{text}. The playbook restore brings back a backup."]}
+        return {"before": "", "hosts": [], "lines": [], "refusals": [f"{text}. The playbook restore brings back a backup."]}
     lines = [f"Rollback of GPUStack {state['wanted']} to {state['before']}, as it was at {state['moment']}:"]
-    lines.append("  lost: what users made since, accounts, API keys, models, usage; a backup of it is made first")
-    lines += _lost(settings["models"], settings["kept"])
+    if server in due:
+        lines.append("  lost: what users made since, accounts, API keys, models, usage; a backup of it is made first")
+        lines += _lost(settings["models"], settings["kept"])
     lines += [f"  {host}: {_of_host(read[host], state)}" for host in hosts]
     refusals = []
     if not settings["confirmed"]:
         command = command_line.playbook("rollback", settings["inventory"], extra={"gpustack_rollback_confirm": "true"})
         refusals.append(f"Nothing was changed; expected gpustack_rollback_confirm: true for what is told above:\n\n  {command}\n")
-    return {"before": state["before"], "lines": lines, "refusals": refusals}
+    return {"before": state["before"], "hosts": due, "lines": lines, "refusals": refusals}
 
 
 def _lost(there: list[str] | None, kept: list[str] | None) -> list[str]:
@@ -157,10 +159,16 @@ def _lost(there: list[str] | None, kept: list[str] | None) -> list[str]:
     return [f"  WARN models that came since, and end: {', '.join(came)}"] if came else []
 
 
-def _of_host(host: dict, server: dict) -> str:
+def _goes_back(host: dict, server: dict) -> bool:
+    """Whether what a host keeps is of the upgrade that the server's state tells of, and not of one before it."""
     own = state_of(host)
-    if own.get("state") in (upgrade_state.DONE, upgrade_state.KEPT, upgrade_state.BEGUN, upgrade_state.RETURNING):
-        return f"GPUStack {own['before']} runs again"
+    kept = own.get("state") in (upgrade_state.DONE, upgrade_state.KEPT, upgrade_state.BEGUN, upgrade_state.RETURNING)
+    return kept and own["wanted"] == server.get("wanted")
+
+
+def _of_host(host: dict, server: dict) -> str:
+    if _goes_back(host, server):
+        return f"GPUStack {state_of(host)['before']} runs again"
     runs = (host.get("container") or {}).get("version") or ""
     if not runs or runs == server["before"]:
         return "stays as it is"

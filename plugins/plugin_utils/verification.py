@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version import relation
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import collection
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import addresses, setting
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight.connections import connection_problem
@@ -100,6 +101,7 @@ def findings(
     elif not hosts[blamed].away and not (blamed == server and hosts[blamed].still):
         text = f"GPUStack could not be asked for its workers: {info.get('msg') or 'no answer'}"
         found.append((blamed, Finding("server", "fail", text.rstrip("."))))
+    found += _versions_apart(records, workers, info.get("version", ""))
     for problem in info.get("problems") or []:
         # Those of a worker begin with its name.
         own = [host for host, known in workers.items() if problem.startswith(f"worker {known.name}: ")]
@@ -121,6 +123,20 @@ def _of_hosts(records: dict[str, dict], hosts: dict[str, Seen], workers: dict[st
     found = [(host, item) for host, known in hosts.items() if host not in resting for item in known.findings]
     left = [(host, item) for host in resting for item in workers[host].findings if item.check != "container"]
     return found + [(host, replace(item, result="warn")) for host, item in left]
+
+
+def _versions_apart(records: dict[str, dict], workers: dict[str, Seen], version: str) -> list[tuple[str, Finding]]:
+    """Workers of another version than the server's: older ones serve until their turn comes, newer ones are meant for another server."""
+    found = []
+    for host, known in workers.items():
+        runs = str(records.get(known.name, NO_RECORD).get("worker_version") or "")
+        how, text = relation(runs, version), f"its worker runs GPUStack {runs.lstrip('v')}, the server {version.lstrip('v')}"
+        if how == "older":
+            found.append((host, Finding("version", "warn", text, "It serves; the playbook upgrade brings it up.")))
+        elif how == "newer":
+            remedy = "Run the playbook upgrade to have the server follow, or rollback to have the worker go back."
+            found.append((host, Finding("version", "fail", f"{text}; expected none newer than the server", remedy)))
+    return found
 
 
 def loss_findings(lost: list[str], hosts: dict[str, Seen], server: str) -> list[tuple[str, Finding]]:

@@ -301,6 +301,14 @@ def test_worker_that_lags_behind_the_servers_version_is_noted():
         "atlas1  10.0.0.6  ready  8     -       256 GiB",
         "atlas2  10.0.0.6  ready  8     1       256 GiB     NPU 5 Alarm, runs v0.7.0",
     ]
+    told = "its worker runs GPUStack 0.7.0, the server 0.7.1"
+    assert f"WARN [version] atlas2: {told}. It serves; the playbook upgrade brings it up." in found["lines"]
+    assert found["stats"]["ok"]
+
+
+def test_worker_that_is_newer_than_the_server_is_a_failure():
+    found = verified([{**worker("atlas1"), "worker_version": "v0.8.0"}], {"atlas1": {}})
+    assert found["stats"]["problems"] == ["atlas1: its worker runs GPUStack 0.8.0, the server 0.7.1; expected none newer than the server"]
 
 
 def test_lost_records_are_the_servers_problem_and_the_command_to_copy_comes_last():

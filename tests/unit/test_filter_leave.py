@@ -94,10 +94,10 @@ def test_a_dead_host_leaves_and_what_is_on_it_is_said():
     settings = {**SETTINGS, "store_type": "external", "firewall": "leave"}
     assert leave.removal(["atlas4"], HOSTVARS, plan, settings) == ["atlas4: not known, it does not answer; what is on it stays there"]
     assert leave.removed(["atlas4"], HOSTVARS, {}, {"inventory": []}) == [
-        "WARN atlas4 did not answer, and has all that was there. Its container joins again when it comes back, unless the cluster gets "
+        "WARN no answer from atlas4, where all is as it was. What comes back from there joins again, unless the cluster gets "
         "another token:",
         "  ansible-playbook ascend.gpustack.rotate_token",
-        "WARN atlas4 left the cluster and is still in the inventory: site would bring it back. Take it out of there.",
+        "WARN left the cluster, and still in the inventory, so that site would bring it back: atlas4. Take it out of there.",
     ]
 
 
@@ -107,7 +107,7 @@ def test_what_stays_is_told_with_its_command_and_what_is_not_up_yet_as_a_warning
         "atlas3: the volume gpustack-data",
         "  docker volume rm gpustack-data",
         "WARN model bge-m3: 0 of 1 run elsewhere.",
-        "WARN atlas3 left the cluster and is still in the inventory: site would bring it back. Take it out of there.",
+        "WARN left the cluster, and still in the inventory, so that site would bring it back: atlas3. Take it out of there.",
     ]
 
 
@@ -169,8 +169,8 @@ def test_clients_are_warned_before_the_token_changes():
 
 def test_a_host_that_was_off_is_named_with_what_brings_it_over():
     assert leave.outdated(["atlas3", "atlas4"], ["atlas3"], []) == [
-        "WARN atlas3 has the old token, and rests: undrain brings it over.",
-        "WARN atlas4 has the old token. Once it answers, run:",
+        "WARN the old token is left on atlas3, at rest: undrain brings the new one.",
+        "WARN the old token is left on atlas4. Once up again, run:",
         "  ansible-playbook ascend.gpustack.site --limit atlas4",
     ]
 

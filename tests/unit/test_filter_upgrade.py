@@ -83,8 +83,8 @@ def test_what_does_not_come_along_is_told_before_anything_is_touched():
             "take it out, and it gets the newest that the driver carries",
         ],
         "refusals": [
-            "atlas3 rests, which the next generation does not take over; expected every worker to run. "
-            "Run the playbook undrain for it, or remove."
+            "workers at rest, which the next generation does not take over: atlas3; expected all to run. "
+            "Run the playbook undrain for them, or remove."
         ],
     }
 
@@ -192,6 +192,18 @@ def test_rollback_is_done_once():
         text + "The playbook restore brings back a backup."
     ]
     assert rollback({}, confirmed=True)["refusals"] == [text + "The playbook restore brings back a backup."]
+
+
+def test_worker_that_a_rollback_did_not_reach_goes_back_alone():
+    found = rollback({"atlas1": host("2.2.3", "rolled_back"), "atlas2": host("2.3.0", "done")}, confirmed=True)
+    assert found["hosts"] == ["atlas2"] and found["refusals"] == [] and not any("lost" in line for line in found["lines"])
+    assert "  atlas1: stays as it is" in found["lines"] and "  atlas2: GPUStack 2.2.3 runs again" in found["lines"]
+
+
+def test_worker_whose_turn_never_came_does_not_go_back_to_what_an_earlier_upgrade_left():
+    before = host("2.2.3", "done", before="2.1.0", wanted="2.2.3")
+    found = rollback({"atlas1": host("2.3.0", "done"), "atlas2": host("2.3.0", "done"), "atlas3": before}, confirmed=True)
+    assert found["hosts"] == ["atlas1", "atlas2"] and "  atlas3: stays as it is" in found["lines"]
 
 
 def test_rollback_without_the_server_is_refused():

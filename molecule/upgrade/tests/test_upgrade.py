@@ -12,6 +12,8 @@ from three import NAMES, running, versions
 
 BEFORE, AFTER = "2.2.3", "2.3.0"
 IMAGE = f"gpustack/gpustack:v{AFTER}"
+# Where Docker writes what it has of containers; of a size that can be filled, on one host
+CONTAINERS = "/var/lib/docker/containers"
 # Asks a model twice a second, and writes down when, and with which status it answered
 CLIENT = """\
 token=$(docker exec gpustack cat /var/lib/gpustack/token)
@@ -34,6 +36,8 @@ def hosts(atlas) -> dict:
 @pytest.fixture(scope="module")
 def cluster(hosts, tmp_path_factory) -> three.Cluster:
     """A cluster of the older version, whose inventory asks for the newer one from then on."""
+    hosts["atlas2"].check_output(f"systemctl stop docker.socket docker && mount -t tmpfs -o size=16m none {CONTAINERS}")
+    hosts["atlas2"].check_output("systemctl start docker")
     found = three.Cluster(tmp_path_factory.mktemp("cluster"), BEFORE)
     run = found.play("site")
     assert run.rc == 0, run.failure
@@ -107,11 +111,11 @@ def test_killed_run_is_completed_by_the_next(cluster, models, hosts, task):
     assert cluster.killed("upgrade", task).rc == -signal.SIGKILL
 
 
-def test_worker_that_does_not_come_up_stays_behind_and_the_roll_out_stops(cluster, models, hosts):
-    breaks(hosts["atlas2"])
+def test_worker_whose_disk_is_full_stays_behind_and_the_roll_out_stops(cluster, models, hosts):
+    hosts["atlas2"].run(f"dd if=/dev/zero of={CONTAINERS}/full bs=4k")
     run = cluster.play("upgrade")
-    mends(hosts["atlas2"])
-    assert run.rc != 0 and "atlas2: the upgrade to GPUStack 2.3.0 failed: " in run.text
+    hosts["atlas2"].check_output(f"rm {CONTAINERS}/full")
+    assert run.rc != 0 and "atlas2: the upgrade to GPUStack 2.3.0 failed: " in run.text and "no space left on device" in run.text
     assert "GPUStack 2.2.3 runs on here, since the upgrade of atlas2 has failed" in run.text
     assert versions(hosts) == running(AFTER, BEFORE, BEFORE)
 
