@@ -126,9 +126,10 @@ def stopped_by(hosts: Iterable[str], hostvars: Any) -> list[str]:
 
 
 def rollback(hosts: list[str], hostvars: Any, groups: dict, settings: dict) -> dict:
-    """What a rollback takes back: `before`, the version that runs afterwards; `hosts`, those that go back; `lines`, what is lost; and
-    `refusals`. Workers that an earlier rollback did not reach go back alone. settings: whether it is `confirmed`, the `models` that there are
-    now, None where GPUStack could not be asked, those that were there before as `kept`, and the `inventory`."""
+    """What a rollback takes back: `before`, the version that runs then; `hosts`, those that go back; `lines`, what is lost; `refusals`.
+
+    Workers that an earlier rollback did not reach go back alone. settings: whether it is `confirmed`, the `models` that there are now, None
+    where GPUStack could not be asked, those that were there before as `kept`, and the `inventory`."""
     server = first(groups, "gpustack_server") or ""
     read = {host: setting(hostvars, host, "gpustack_rollback_seen", {}) or {} for host in hosts}
     state = state_of(read.get(server, {}))
