@@ -33,11 +33,14 @@ class Cluster:
         further = ("-i", str(self.folder / "version.yml"), *arguments)
         return run_playbook(name, *further, variables=variables, inventory=str(self.folder / "hosts.yml"))
 
-    def killed(self, name: str, task: str) -> Any:
-        """A run that dies once a task of this name has ended."""
+    def killed(self, name: str, on: str, seconds: float, task: str, hosts: dict) -> Any:
+        """A run that dies so many seconds after a host has begun a task of this name, and with it what it had running on the hosts."""
         further = ("-i", str(self.folder / "version.yml"))
-        environment = {"ANSIBLE_CALLBACK_PLUGINS": CALLBACKS, "ANSIBLE_CALLBACKS_ENABLED": "kill_run", "KILL_AFTER": task}
-        return run_playbook(name, *further, inventory=str(self.folder / "hosts.yml"), **environment)
+        during = {"ANSIBLE_CALLBACK_PLUGINS": CALLBACKS, "ANSIBLE_CALLBACKS_ENABLED": "kill_run", "KILL_DURING": f"{on} {seconds} {task}"}
+        run = run_playbook(name, *further, inventory=str(self.folder / "hosts.yml"), **during)
+        for host in hosts.values():
+            host.run("pkill -KILL -f '[A]nsiballZ_|[g]pustack-backup'")
+        return run
 
 
 def versions(hosts: dict) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 
 import pytest
 import three
@@ -77,6 +78,15 @@ def test_settings_of_the_older_generation_are_refused_before_anything_is_touched
     run = cluster.play("upgrade")
     assert run.rc != 0 and "disable_rpc_servers" in run.text
     assert versions(hosts) == running(BEFORE, BEFORE, BEFORE)
+
+
+@pytest.mark.parametrize("seconds", [3, 10])
+def test_server_and_run_are_killed_while_the_database_is_migrated(cluster, before, hosts, seconds):
+    """What they leave, the test below goes on with."""
+    cluster.ask_for(AFTER, **NEW)
+    run = cluster.killed("upgrade", "atlas1", seconds, "Run the container", hosts)
+    hosts["atlas1"].run("docker kill gpustack")
+    assert run.rc == -signal.SIGKILL
 
 
 def test_all_that_people_made_is_there_in_the_newer_generation(cluster, before, hosts):

@@ -105,12 +105,6 @@ def test_server_that_does_not_come_up_goes_back_by_itself(cluster, models, hosts
     wait_until("the server answers", lambda: answers(hosts), pause=2)
 
 
-@pytest.mark.parametrize("task", ["Stop what runs, and keep all of it", "Ask GPUStack for its workers"])
-def test_killed_run_is_completed_by_the_next(cluster, models, hosts, task):
-    """What the last of them leaves, the tests below go on with."""
-    assert cluster.killed("upgrade", task).rc == -signal.SIGKILL
-
-
 def test_worker_whose_disk_is_full_stays_behind_and_the_roll_out_stops(cluster, models, hosts):
     hosts["atlas2"].run(f"dd if=/dev/zero of={CONTAINERS}/full bs=4k")
     run = cluster.play("upgrade")
@@ -160,3 +154,32 @@ def test_nothing_in_the_inventory_upgrades_it_again(cluster, models, hosts):
     assert started(hosts) == before
     run = cluster.play("rollback", gpustack_rollback_confirm=True)
     assert run.rc != 0 and "there is no upgrade to take back, GPUStack 2.2.3 runs" in run.text
+
+
+@pytest.mark.parametrize(
+    ("host", "seconds", "task"),
+    [
+        ("atlas1", 0.5, "Make the backup"),
+        ("atlas1", 0.5, "Stop what runs"),
+        ("atlas1", 1.5, "Stop what runs"),
+        ("atlas1", 0.7, "Run the container"),
+        ("atlas1", 4, "Run the container"),
+        ("atlas1", 15, "Run the container"),
+        ("atlas1", 0.2, "Write down that the newer version runs"),
+        ("atlas2", 1.5, "Stop what runs"),
+        ("atlas2", 2, "Run the container"),
+        ("atlas3", 2, "Run the container"),
+    ],
+)
+def test_run_that_is_killed_at_any_point_goes_on_from_what_the_one_before_left(cluster, models, hosts, host, seconds, task):
+    assert cluster.killed("upgrade", host, seconds, task, hosts).rc == -signal.SIGKILL
+
+
+def test_run_after_them_has_all_of_it_run(cluster, models, hosts):
+    run = cluster.play("upgrade")
+    assert run.rc == 0, run.failure
+    assert versions(hosts) == running(AFTER, AFTER, AFTER) and same(hosts, models)
+    wait_until("the server answers", lambda: answers(hosts), pause=2)
+    run = cluster.play("site")
+    assert run.rc == 0, run.failure
+    assert {name: counts["changed"] for name, counts in run.recap.items()} == dict.fromkeys(NAMES, 0)
