@@ -108,6 +108,6 @@ def _answer(answer: Mapping[str, Any]) -> str:
     if not answer:
         return "-"
     if not answer["ok"]:
-        return "none" if answer["ok"] is False else "not asked"
+        return "none" if answer["ok"] is False else ": ".join(["not asked", *filter(None, [answer.get("error")])])
     speed = f", {answer['tokens_per_second']:g} tokens/s" if answer.get("tokens_per_second") else ""
     return f"first token after {answer['first_token_ms']} ms{speed}" if answer["kind"] == "chat" else f"after {answer['first_token_ms']} ms"

@@ -60,7 +60,7 @@ class Refused(Exception):
 class Cluster:
     """life: the states that a model's instances go through, one at each look at them, by the model's name; each with what else is told.
     log: an instance's log, and logs what comes before it, one at each look; speech: what a model answers; deaf: models that answer with an
-    error."""
+    error; fresh: models that the token's account is not told of yet; entrance: whether it can ask for them all the same."""
 
     of: Generation
     workers: dict[str, int] = field(default_factory=lambda: {"atlas1": 8, "atlas2": 8})
@@ -71,6 +71,8 @@ class Cluster:
     log: str = ""
     logs: list[str] = field(default_factory=list)
     deaf: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+    entrance: bool = True
     lingering: int = 0
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     number: int = 0
@@ -216,7 +218,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if url.path == "/version":
                 return self.answer(200, {"version": cluster.of.version})
             if url.path.startswith("/v1/") and method == "POST" and not url.path.startswith(cluster.of.prefix + "/models"):
-                return self.infer(cluster, url.path, sent)
+                return self.infer(cluster, url.path, sent, BASIC if cluster.of is V0_7 else f"Bearer {TOKEN}")
+            if url.path.startswith("/v2/benchmark-proxy/v1/") and cluster.entrance:
+                return self.infer(cluster, url.path.removeprefix("/v2/benchmark-proxy"), sent, BASIC)
             if self.headers.get("Authorization") != BASIC:
                 raise Refused(401, "Invalid authentication credentials")
             return self.manage(cluster, method, url.path.removeprefix(cluster.of.prefix), sent, urllib.parse.parse_qs(url.query))
@@ -236,11 +240,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, cluster.update(int(identity), sent) if method == "PUT" else cluster.delete(int(identity)))
         raise Refused(404, "Not Found")
 
-    def infer(self, cluster: Cluster, path: str, sent: Any) -> None:
-        expected = BASIC if cluster.of is V0_7 else f"Bearer {TOKEN}"
+    def infer(self, cluster: Cluster, path: str, sent: Any, expected: str) -> None:
         if self.headers.get("Authorization") != expected:
             raise Refused(401, "Invalid authentication credentials")
-        if sent["model"] in cluster.deaf or sent["model"] not in cluster.routes:
+        untold = expected != BASIC and sent["model"] in cluster.fresh
+        if untold or sent["model"] in cluster.deaf or sent["model"] not in cluster.routes:
             return self.answer(404, {"error": {"message": "Model not found", "code": 404}})
         if path == "/v1/embeddings":
             return self.answer(200, {"data": [{"embedding": [0.1, 0.2]}]})

@@ -176,6 +176,22 @@ def test_a_model_that_does_not_answer_is_a_problem(cluster):
     assert clock.time == model_answer.PATIENCE
 
 
+@pytest.mark.parametrize("entrance", [True, False])
+def test_a_new_model_that_the_token_s_account_is_not_told_of_is_asked_elsewhere_and_is_no_problem(cluster, entrance):
+    """Which models it may ask GPUStack 2 keeps for ten minutes."""
+    change(cluster, **QWEN)
+    cluster.fresh, cluster.entrance = ("qwen3-32b",), entrance
+    clock, watched = Clock(), client(cluster)
+    watched.version()
+    answer = model_answer.ask(
+        model_answer.Asked(cluster.url, TOKEN, 5), watched.generation.models, "qwen3-32b", ["llm"], clock.now, clock.sleep
+    )
+    if cluster.of is V2 and not entrance:
+        assert answer == model_answer.Answer(None, "chat", error=model_answer.NEW)
+    else:
+        assert answer.ok and clock.time <= model_answer.PAUSE
+
+
 class Stream:
     """Lines that come a tenth of a second after one another."""
 

@@ -8,7 +8,7 @@ import re
 import pytest
 import small_model
 import yaml
-from conftest import Run, run_playbook
+from conftest import Run, run_playbook, wait_until
 
 HOSTS = ["atlas1", "atlas2", "atlas3"]
 LIMIT = ("--limit", ",".join(HOSTS))
@@ -131,10 +131,12 @@ def test_what_can_not_run_is_refused_before_anything_is_sent(site, known, item, 
     assert set(known()) == before
 
 
-def test_an_engine_that_the_driver_can_not_run_is_refused(site, known, atlas):
+def test_an_engine_that_the_driver_can_not_run_is_refused(site, known, atlas, token):
     before, host = set(known()), atlas("atlas3")
     host.check_output("npu-sim set driver 25.0.rc1")
+    ask = f"printf 'user = \"system/worker/x:{token}\"' | curl -sS -K - 'http://127.0.0.1:8080/v2/workers?perPage=100'"
     try:
+        wait_until("GPUStack knows that driver", lambda: "25.0.rc1" in atlas("atlas1").check_output(ask), pause=3)
         run = models(TINY, {"name": "a", "path": f"{STORE}/tiny", "version": "0.30.0", "npus": 1, "hosts": ["atlas3"]})
     finally:
         host.check_output("npu-sim set driver 25.2.0")

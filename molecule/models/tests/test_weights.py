@@ -53,14 +53,15 @@ def test_folder_of_the_controller_that_was_cut_off_at_half_is_gone_on_with(atlas
     file = tmp_path / "weights.yml"
     file.write_text(f"gpustack_weights: [{{path: {NEW}, folder: {folder}}}]")
     command = [*playbook_command("weights", INVENTORY), "--limit", "atlas1,atlas2,atlas3", "-e", f"@{file}"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 300
         while not int(server.run(f"stat -c %s {half} 2>/dev/null || echo 0").stdout) > 100 * 1024 * 1024:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.2)
     finally:
-        os.killpg(process.pid, 9)
+        # With those that it forked, which have a session of their own each
+        subprocess.run(["pkill", "-KILL", "-f", str(file)], check=True)
         process.wait()
     assert not server.file(NEW).exists
     run = weights(NEW, folder=str(folder))

@@ -18,6 +18,9 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.models_de
 # A route is ready a little later than the instance that it leads to: seconds to try again, with a pause, and the answers that say so.
 UNREADY = (404, 502, 503, 504)
 PATIENCE, PAUSE = 30.0, 1.0
+# What GPUStack says of a model that it does not have, or that an account may not ask
+NOT_FOUND = "Model not found"
+NEW = "GPUStack tells the cluster token of a new model after 10 minutes"
 LINE_LIMIT = 1024 * 1024
 _HELLO = "Say hello in one short sentence."
 _BODIES: dict[str, dict[str, Any]] = {
@@ -35,7 +38,7 @@ _KINDS = {"embedding": "embedding", "reranker": "rerank", "llm": "chat"}
 
 @dataclass(frozen=True)
 class Answer:
-    """ok: None where nothing could be asked; first_token_ms: until the first token, or the whole answer where it is no text."""
+    """ok: None where it could not be asked; first_token_ms: until the first token, or the whole answer where it is no text."""
 
     ok: bool | None
     kind: str
@@ -73,35 +76,41 @@ def ask(
     if kind == "none":
         return Answer(None, kind)
     patience = now() + PATIENCE
+    beside = False
     while True:
         begun = now()
         try:
-            with _open(asked, models, kind, name) as stream:
+            with _open(asked, models, kind, name, beside) as stream:
                 return _streamed(stream, begun, begun + asked.timeout, now) if kind == "chat" else _whole(stream, kind, begun, now)
         except urllib.error.HTTPError as error:
+            said = _message(error)
             if error.code not in UNREADY or now() >= patience:
-                return Answer(False, kind, error=f"{error.code}: {_message(error)}".rstrip(": "))
+                # Where there is no such entrance
+                new = beside and error.code == 404 and said != NOT_FOUND
+                return Answer(None, kind, error=NEW) if new else Answer(False, kind, error=f"{error.code}: {said}".rstrip(": "))
+            beside = beside or bool(models.beside and error.code == 404)
         # urllib, http.client, ssl and Ansible each raise their own.
         except Exception as error:
             return Answer(False, kind, error=redact.text(str(getattr(error, "reason", None) or error)) or type(error).__name__)
         sleep(PAUSE)
 
 
-def _open(asked: Asked, models: Models, kind: str, name: str) -> Any:
+def _open(asked: Asked, models: Models, kind: str, name: str, beside: bool) -> Any:
     """Proxies of the environment are not used, and a redirect is not followed, so that the token goes to the given host alone."""
     login: dict[str, Any] = {"url_username": "system/worker/ansible", "url_password": asked.token, "force_basic_auth": True}
+    bearer = models.bearer and not beside
     return open_url(
-        asked.url.rstrip("/") + models.asked[kind],
+        asked.url.rstrip("/") + (models.beside if beside else "") + models.asked[kind],
         method="POST",
         data=json.dumps({"model": name, **_BODIES[kind]}).encode(),
-        headers={"Content-Type": "application/json", **({"Authorization": f"Bearer {asked.token}"} if models.bearer else {})},
+        headers={"Content-Type": "application/json", **({"Authorization": f"Bearer {asked.token}"} if bearer else {})},
         timeout=asked.timeout,
         use_proxy=False,
         validate_certs=asked.validate_certs,
         ca_path=asked.ca_path,
         follow_redirects="none",
         decompress=False,
-        **({} if models.bearer else login),
+        **({} if bearer else login),
     )
 
 

@@ -34,7 +34,8 @@ class Models:
     on a model without any; per_instance: the field of the number of NPUs of an instance, where those that are named are shared out among a
     model's instances, while elsewhere each takes them all; shared_memory: the variable with the size of /dev/shm in GiB; created: further
     fields of a model that is made; cluster: the field of its cluster; refused: parameters that GPUStack sets itself; asked: where a
-    model is asked for an answer, by what it is asked for; bearer: whether the cluster token is shown as one there.
+    model is asked for an answer, by what it is asked for; bearer: whether the cluster token is shown as one there, of an account whose
+    models GPUStack reads anew after minutes; beside: before these paths, where the same token is not that of an account.
 
     unsent: fields of GPUStack's own, which are read alone; untold: those that go back as they are, and say nothing of what the model is;
     defaults: of fields whose default is not empty."""
@@ -55,3 +56,4 @@ class Models:
     created: Mapping[str, Any] = field(default_factory=dict)
     cluster: str = ""
     bearer: bool = False
+    beside: str = ""

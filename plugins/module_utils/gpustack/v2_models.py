@@ -7,6 +7,9 @@ it stands for no account, and passes where an owner of the organization does: mo
 targets, benchmarks, and workers, whose labels and maintenance it may set and which it may delete. It may write no API key, since a key
 needs an account, and may not read users. Models are asked for an answer by accounts alone (gpustack/server/services.py,
 model_allowed_for_user): as a bearer the same token is the account of the cluster, which may ask all of them.
+Which these are GPUStack keeps for ten minutes (GPUSTACK_SERVER_CACHE_TTL_SECONDS), and forgets of people alone when a model comes
+(revoke_model_access_cache): a new model is not found until then. The benchmarks' entrance of 2.3 looks at no account
+(mark_internal_inference).
 
 A model needs a route to be asked at all, and one that is made with it goes with it. To delete a model deletes none of its files.
 """
@@ -75,4 +78,5 @@ MODELS = Models(
     created={"enable_model_route": True},
     cluster="cluster_id",
     bearer=True,
+    beside="/v2/benchmark-proxy",
 )
