@@ -110,8 +110,10 @@ def test_worker_whose_disk_is_full_stays_behind_and_the_roll_out_stops(cluster, 
     run = cluster.play("upgrade")
     hosts["atlas2"].check_output(f"rm {CONTAINERS}/full")
     assert run.rc != 0 and "atlas2: the upgrade to GPUStack 2.3.0 failed: " in run.text and "no space left on device" in run.text
-    assert "GPUStack 2.2.3 runs on here, since the upgrade of atlas2 has failed" in run.text
-    assert versions(hosts) == running(AFTER, BEFORE, BEFORE)
+    assert versions(hosts)["atlas1"] == f"true {AFTER}" and versions(hosts)["atlas2"] == f"true {BEFORE}"
+    # Which of two workers comes first is not settled.
+    behind = "GPUStack 2.2.3 runs on here, since the upgrade of atlas2 has failed" in run.text
+    assert versions(hosts)["atlas3"] == f"true {BEFORE if behind else AFTER}" and same(hosts, models)
 
 
 def test_upgrade_goes_on_and_models_run_on(cluster, models, hosts):
@@ -164,7 +166,6 @@ def test_nothing_in_the_inventory_upgrades_it_again(cluster, models, hosts):
         ("atlas1", 1.5, "Stop what runs"),
         ("atlas1", 0.7, "Run the container"),
         ("atlas1", 4, "Run the container"),
-        ("atlas1", 15, "Run the container"),
         ("atlas1", 0.2, "Write down that the newer version runs"),
         ("atlas2", 1.5, "Stop what runs"),
         ("atlas2", 2, "Run the container"),

@@ -98,7 +98,7 @@ def entries(kept: set[str] | frozenset[str] = frozenset()) -> list[str]:
 
 
 def set_aside(node: Node, names: list[str], copied: bool, **noted: Any) -> None:
-    """Stop the container and give it another name, and set the entries of the data aside: by renaming, which takes no room and no time, or
+    """Give the container another name and stop it, and set the entries of the data aside: by renaming, which takes no room and no time, or
     copied, so that what comes next goes on with them. Raises StepError and OSError, and leaves it to put_back to take it back."""
     found = node.described(node.container)
     running = bool(found and docker_cli.is_running(found))
@@ -110,8 +110,9 @@ def set_aside(node: Node, names: list[str], copied: bool, **noted: Any) -> None:
     note = {**noted, "container": bool(found), "running": running}
     node.note(**note, moved=False)
     if found:
-        node.docker("stop", "--time=60", node.container, limit=STOP)
+        # First, since it fails where Docker's disk is full, on which what is stopped could not be started again.
         node.docker("rename", node.container, node.container_aside)
+        node.docker("stop", "--time=60", node.container_aside, limit=STOP)
     kept = os.path.join(node.aside, "data")
     # A copy has that name once it is whole.
     place = f"{kept}.partial" if copied else kept
