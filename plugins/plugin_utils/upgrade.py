@@ -63,7 +63,9 @@ def plan(hosts: list[str], hostvars: Any, groups: dict, settings: dict) -> dict:
         lines = [f"Upgrade of GPUStack; what runs now is kept, to go back to, and {pace}:", *lines]
     elif settings["upgrade"]:
         lines = _nothing(read, wanted, server)
-    migrates = server in rising and generations.apart(before(read[server]), wanted[server])
+    # Of one that was cut off, what does not come along was told before, and nothing may run there that could be asked.
+    whole = server in rising and state_of(read[server]).get("state") not in UNFINISHED
+    migrates = whole and generations.apart(before(read[server]), wanted[server])
     return {"hosts": rising, "lines": lines, "refusals": refusals, "migrates": migrates}
 
 

@@ -54,6 +54,12 @@ def test_version_that_rises_is_told_before_anything_is_touched():
     assert upgrade.plan(ALL, hostvars(**{name: host("0.7.1") for name in ALL}), GROUPS, SETTINGS)["migrates"]
 
 
+def test_server_that_was_killed_while_it_migrated_is_not_asked_for_its_models():
+    killed = {"atlas1": host("2.3.0", "kept", "0.7.1"), "atlas2": host("0.7.1"), "atlas3": host("0.7.1")}
+    found = upgrade.plan(ALL, hostvars(**killed), GROUPS, SETTINGS)
+    assert found["hosts"] == ALL and not found["migrates"]
+
+
 def test_run_that_leaves_a_worker_out_is_refused_where_the_version_rises():
     found = upgrade.plan(["atlas1", "atlas2"], hostvars(), GROUPS, SETTINGS)
     assert found["refusals"] == [
