@@ -49,6 +49,12 @@ options:
     description: The file for the log of a newer container that did not come up and goes.
     type: path
     default: /var/log/gpustack-upgrade.log
+  served:
+    description:
+      - With O(state=put_back), whether the newer version may have been used meanwhile, since a run before this one was cut off.
+      - Its data are set aside then, as C(.replaced-by-rollback) in the data directory, instead of removed.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -97,7 +103,7 @@ def carry_out(parameters: dict[str, Any], runner: Runner, check: bool) -> dict[s
         return {"changed": True}
     logged = False
     if state == "put_back":
-        logged = upgrade.put_back(node, parameters["log"])
+        logged = upgrade.put_back(node, parameters["log"], parameters["served"])
     elif under_way:
         upgrade.roll_back(node)
     found = node.described(node.container)
@@ -115,6 +121,7 @@ def main() -> None:
             "wanted": {"type": "str"},
             "backup": {"type": "str", "default": ""},
             "log": {"type": "path", "default": "/var/log/gpustack-upgrade.log"},
+            "served": {"type": "bool", "default": False},
         },
         required_if=[("state", "kept", ("before", "wanted"))],
         supports_check_mode=True,

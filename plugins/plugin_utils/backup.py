@@ -52,6 +52,8 @@ def _lines(path: str, manifest: dict, node: dict, version: str, same: bool) -> l
     lines += _models(names.get("models"), node["models"])
     if not same:
         lines.append(f"The worker of {node['host']} keeps its own identity; {manifest['host']} is the server no more.")
+    if not node["token_given"]:
+        lines.append("The cluster's token is again that of then; the playbook rotate_token exchanges one that is not to be valid.")
     if relation(manifest["version"], version) == "older":
         lines.append(f"GPUStack {version} takes these data along when it starts.")
     return lines
@@ -87,7 +89,8 @@ def _refusals(backup: dict, node: dict, version: str, same: bool) -> list[str]:
             f"{of}, and {version} is to run here; expected a backup of no newer one. "
             f"Set gpustack_version: {manifest['version']}, or take an older backup."
         )
-    if not same and node["answers"]:
+    # A host of another address may be another machine under the old name, unless GPUStack runs on it.
+    if node["answers"] and not (same and (node["container"] or {}).get("running")):
         found.append(
             f"the server of the backup, {manifest['host']}, still answers at {manifest['address']}:{manifest['port']}; "
             f"expected one server. Stop it there: docker stop {manifest['container']}"

@@ -14,6 +14,8 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.gpustack.version i
 from ansible_collections.ascend.gpustack.plugins.plugin_utils import command_line
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import first, setting, version_to_run
 
+# What has a run go on without the hosts that preflight refuses
+LEAVING_OUT = "gpustack_preflight_continue=true"
 UNFINISHED = (upgrade_state.BEGUN, upgrade_state.KEPT)
 
 
@@ -39,17 +41,19 @@ def rises(host: dict, version: str) -> bool:
 
 def plan(hosts: list[str], hostvars: Any, groups: dict, settings: dict) -> dict:
     """Of the hosts of a run, as preflight read them, those that get a newer version, as `hosts`, `lines` that say so, and `refusals`.
-    settings: whether the playbook is the `upgrade` itself, how many workers `at_once`, and the `inventory`."""
+    settings: whether the playbook is the `upgrade` itself, how many workers `at_once`, the `inventory`, and which hosts have not failed, as
+    `live`."""
     read = {host: setting(hostvars, host, "ascend_driver_check_host", {}) or {} for host in hosts}
     wanted = {host: version_to_run(host, hostvars, groups) for host in hosts}
-    rising = [host for host in hosts if rises(read[host], wanted[host])]
+    rising = [host for host in hosts if host in settings["live"] and rises(read[host], wanted[host])]
     server = first(groups, "gpustack_server")
     refusals = []
     left = [host for host in groups.get("gpustack_worker", []) if host not in hosts]
     if server in rising and left:
         refusals.append(
             f"{server}: GPUStack goes from {before(read[server])} to {wanted[server]}, and this run leaves out {', '.join(left)}; "
-            "expected the server and every worker. Run it without --limit."
+            "expected the server and every worker. Run it without --limit; where one has to "
+            f"stay out, -e {LEAVING_OUT} has the others go on."
         )
     back = state_of(read.get(server or "", {}))
     if server in rising and not settings["upgrade"] and upgrade_state.is_taken_back(back, wanted[server]):
@@ -64,8 +68,11 @@ def plan(hosts: list[str], hostvars: Any, groups: dict, settings: dict) -> dict:
     elif settings["upgrade"]:
         lines = _nothing(read, wanted, server)
     # Of one that was cut off, what does not come along was told before, and nothing may run there that could be asked.
-    whole = server in rising and state_of(read[server]).get("state") not in UNFINISHED
-    migrates = whole and generations.apart(before(read[server]), wanted[server])
+    migrates = any(
+        generations.apart(before(read[host]), wanted[host]) and state_of(read[host]).get("state") not in UNFINISHED
+        for host in rising
+        if host == server
+    )
     return {"hosts": rising, "lines": lines, "refusals": refusals, "migrates": migrates}
 
 
@@ -104,12 +111,20 @@ def left_behind(models: list[dict], workers: list[dict], runs: str, version: str
     return {"lines": lines, "refusals": refusals}
 
 
-def early_refusals(host: dict, name: str, version: str, on_server: str) -> list[str]:
-    """A sentence where a worker would get a newer version before its server has it. on_server: what runs there, empty where that is not
-    known, or the host is the server itself."""
-    if not on_server or not rises(host, version) or relation(on_server, version) != "older":
+def early_refusals(host: dict, name: str, version: str, settings: dict) -> list[str]:
+    """A sentence where a worker would get a newer version before its server has it, or the server in a run that has not looked at the whole
+    cluster first. settings: whether the host `serves`, whether it is `planned` in this run, and what runs `on_server`, empty where that is
+    not known."""
+    if not rises(host, version):
         return []
-    text = f"the server runs GPUStack {on_server}, and gpustack_version is {version}; expected the server to have it first"
+    if settings["serves"]:
+        if settings["planned"]:
+            return []
+        text = f"GPUStack goes from {before(host)} to {version} here; expected a run that looks at the whole cluster first"
+        return [f"{name}: {text}. Run the playbook upgrade."]
+    if relation(settings["on_server"], version) != "older":
+        return []
+    text = f"the server runs GPUStack {settings['on_server']}, and gpustack_version is {version}; expected the server to have it first"
     return [f"{name}: {text}. Run the playbook upgrade without --limit."]
 
 
@@ -122,9 +137,14 @@ def batches(hosts: Iterable[str], hostvars: Any, at_once: int) -> list[list[str]
     return [names[start : start + size] for start in range(0, len(names), size)]
 
 
-def stopped_by(hosts: Iterable[str], hostvars: Any) -> list[str]:
-    """Hosts whose upgrade has failed in this run."""
-    return [host for host in hosts if setting(hostvars, host, "gpustack_upgrade_failed", False)]
+def stopped_by(hosts: Iterable[str], hostvars: Any, live: list[str]) -> list[str]:
+    """Of the hosts of a play those whose upgrade has failed in this run, also by a host that was lost. live: those that have not failed."""
+    return [
+        host
+        for host in hosts
+        if setting(hostvars, host, "gpustack_upgrade_failed", False)
+        or (host not in live and setting(hostvars, host, "gpustack_upgrade_here", {}))
+    ]
 
 
 def rollback(hosts: list[str], hostvars: Any, groups: dict, settings: dict) -> dict:
@@ -135,6 +155,11 @@ def rollback(hosts: list[str], hostvars: Any, groups: dict, settings: dict) -> d
     server = first(groups, "gpustack_server") or ""
     read = {host: setting(hostvars, host, "gpustack_rollback_seen", {}) or {} for host in hosts}
     state = state_of(read.get(server, {}))
+    silent = [host for host in hosts if read[host].get("unreachable")]
+    if silent:
+        command = command_line.playbook("rollback", settings["inventory"], f"all,!{',!'.join(silent)}")
+        text = f"{', '.join(silent)}: no answer; expected every host of the cluster. To leave out what is away, and bring it back later:"
+        return {"before": "", "hosts": [], "lines": [], "refusals": [f"{text}\n\n  {command}\n"]}
     if server not in hosts:
         text = f"this run leaves out {server} (--limit); expected the server. Run it without --limit."
         return {"before": "", "hosts": [], "lines": [], "refusals": [text]}
@@ -146,6 +171,7 @@ def rollback(hosts: list[str], hostvars: Any, groups: dict, settings: dict) -> d
     lines = [f"Rollback of GPUStack {state['wanted']} to {state['before']}, as it was at {state['moment']}:"]
     if server in due:
         lines.append("  lost: what users made since, accounts, API keys, models, usage; a backup of it is made first")
+        lines.append("  the cluster's token is again that of then")
         lines += _lost(settings["models"], settings["kept"])
     lines += [f"  {host}: {_of_host(read[host], state)}" for host in hosts]
     refusals = []

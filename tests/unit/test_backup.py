@@ -218,6 +218,17 @@ def test_copy_for_another_host_lies_apart_until_it_is_brought_there(server):
 
 
 @needs_gpg
+def test_copy_is_not_made_in_the_bare_mount_point_of_a_store_that_is_away(server, tmp_path):
+    store = tmp_path / "models"
+    given = {"copy_directory": f"{store}/backup/", "passphrase": "vAulted-4711", "store": [f"{store}/", f"{store}/.gpustack-store-id"]}
+    store.mkdir()
+    with pytest.raises(program.NoCopy, match=r"not its copy in .*: .*\.gpustack-store-id is not there, as where the store is not mounted"):
+        server.backup(**given)
+    assert list(store.iterdir()) == []
+    (store / ".gpustack-store-id").touch()
+    assert server.backup(**given)["copied"]
+
+
 def test_old_copies_go_and_what_a_killed_run_left(server, tmp_path):
     (tmp_path / "copies").mkdir()
     mine = ["gpustack-atlas1-20260101T000000Z-0.7.1.tar.gz.gpg", ".unfinished-gpustack-atlas1-20260101T000000Z-0.7.1.tar.gz.gpg"]

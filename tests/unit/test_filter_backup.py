@@ -30,7 +30,8 @@ def plan(manifest: dict[str, Any] | None = None, backup: dict[str, Any] | None =
         "token_differs": False,
         **(backup or {}),
     }
-    usual = {"host": "atlas1", "version": "", "container": None, "models": None, "answers": False, "token_kept": True, "confirmed": False}
+    usual = {"host": "atlas1", "version": "", "container": None, "models": None, "answers": False, "confirmed": False}
+    usual |= {"token_kept": True, "token_given": True}
     return restore_plan(read, {**usual, **node})
 
 
@@ -104,6 +105,13 @@ def test_two_servers_are_refused_and_another_host_keeps_its_worker():
         "Stop it there: docker stop gpustack"
     ]
     assert plan(host="atlas2")["refusals"] == []
+    # Another machine under the old name, and not the host itself by its former address
+    assert plan(answers=True)["refusals"] and not plan(answers=True, container=CONTAINER, confirmed=True)["refusals"]
+
+
+def test_token_that_comes_back_is_told_where_the_inventory_has_none():
+    told = "The cluster's token is again that of then; the playbook rotate_token exchanges one that is not to be valid."
+    assert told in plan(token_given=False)["lines"] and told not in plan()["lines"]
 
 
 def test_another_token_is_refused_where_a_cluster_keeps_its_first():

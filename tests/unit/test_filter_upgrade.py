@@ -17,7 +17,7 @@ from test_node_spec import STORE, TOKEN, V2, rendered
 
 GROUPS = {"gpustack_server": ["atlas1"], "gpustack_worker": ["atlas1", "atlas2", "atlas3"]}
 ALL = ["atlas1", "atlas2", "atlas3"]
-SETTINGS = {"upgrade": False, "at_once": 1, "inventory": ["hosts.yml"]}
+SETTINGS = {"upgrade": False, "at_once": 1, "inventory": ["hosts.yml"], "live": ALL}
 
 
 def host(runs: str | None = "2.2.3", state: str = "", before: str = "2.2.3", wanted: str = "2.3.0", managed: bool = True) -> dict[str, Any]:
@@ -64,18 +64,28 @@ def test_run_that_leaves_a_worker_out_is_refused_where_the_version_rises():
     found = upgrade.plan(["atlas1", "atlas2"], hostvars(), GROUPS, SETTINGS)
     assert found["refusals"] == [
         "atlas1: GPUStack goes from 2.2.3 to 2.3.0, and this run leaves out atlas3; expected the server and every worker. "
-        "Run it without --limit."
+        "Run it without --limit; where one has to stay out, -e gpustack_preflight_continue=true has the others go on."
     ]
     assert upgrade.plan(["atlas1", "atlas2"], hostvars("2.2.3"), GROUPS, SETTINGS)["hosts"] == []
 
 
 def test_worker_waits_for_its_server():
-    assert upgrade.early_refusals(host(), "atlas2", "2.3.0", "2.2.3") == [
+    worker = {"serves": False, "planned": False}
+    assert upgrade.early_refusals(host(), "atlas2", "2.3.0", {**worker, "on_server": "2.2.3"}) == [
         "atlas2: the server runs GPUStack 2.2.3, and gpustack_version is 2.3.0; expected the server to have it first. "
         "Run the playbook upgrade without --limit."
     ]
-    assert upgrade.early_refusals(host(), "atlas2", "2.3.0", "2.3.0") == []
-    assert upgrade.early_refusals(host(), "atlas1", "2.3.0", "") == []
+    assert upgrade.early_refusals(host(), "atlas2", "2.3.0", {**worker, "on_server": "2.3.0"}) == []
+    assert upgrade.early_refusals(host(), "atlas2", "2.3.0", {**worker, "on_server": ""}) == []
+
+
+def test_server_waits_for_a_run_that_looks_at_the_whole_cluster():
+    server = {"serves": True, "on_server": "", "planned": False}
+    assert upgrade.early_refusals(host(), "atlas1", "2.3.0", server) == [
+        "atlas1: GPUStack goes from 2.2.3 to 2.3.0 here; expected a run that looks at the whole cluster first. Run the playbook upgrade."
+    ]
+    assert upgrade.early_refusals(host(), "atlas1", "2.3.0", {**server, "planned": True}) == []
+    assert upgrade.early_refusals(host("2.3.0"), "atlas1", "2.3.0", server) == []
 
 
 def test_what_does_not_come_along_is_told_before_anything_is_touched():
@@ -116,6 +126,19 @@ def test_workers_follow_some_at_a_time_and_all_at_once_into_another_generation()
     assert upgrade.batches(ALL, rising(), 1) == [["atlas2"], ["atlas3"]]
     assert upgrade.batches(ALL, rising(), 5) == [["atlas2", "atlas3"]]
     assert upgrade.batches(ALL, rising("0.7.1"), 1) == [["atlas2", "atlas3"]]
+
+
+def test_roll_out_stops_also_where_a_host_was_lost_in_the_middle():
+    given = {**rising(), "atlas3": {}}
+    assert upgrade.stopped_by(ALL, given, ["atlas1", "atlas3"]) == ["atlas2"]
+    assert upgrade.stopped_by(ALL, {**given, "atlas1": {"gpustack_upgrade_failed": True}}, ALL) == ["atlas1"]
+    # One that was lost before anything was done to it
+    assert upgrade.stopped_by(ALL, given, ["atlas1", "atlas2"]) == []
+
+
+def test_host_that_preflight_refused_is_left_out_of_an_upgrade_that_goes_on():
+    found = upgrade.plan(ALL, hostvars(), GROUPS, {**SETTINGS, "live": ["atlas1", "atlas2"]})
+    assert found["hosts"] == ["atlas1", "atlas2"] and found["refusals"] == []
 
 
 def findings(read: dict, wanted: str = "2.3.0", **expect: Any) -> list[tuple[str, str, str]]:
@@ -180,6 +203,7 @@ def test_rollback_says_what_is_lost_and_does_no_more_unasked():
     assert found["lines"] == [
         "Rollback of GPUStack 2.3.0 to 2.2.3, as it was at 2026-11-28 01:00 UTC:",
         "  lost: what users made since, accounts, API keys, models, usage; a backup of it is made first",
+        "  the cluster's token is again that of then",
         "  WARN models that came since, and end: later",
         "  atlas1: GPUStack 2.2.3 runs again",
         "  atlas2: GPUStack 2.2.3 runs again",
@@ -210,6 +234,14 @@ def test_worker_whose_turn_never_came_does_not_go_back_to_what_an_earlier_upgrad
     before = host("2.2.3", "done", before="2.1.0", wanted="2.2.3")
     found = rollback({"atlas1": host("2.3.0", "done"), "atlas2": host("2.3.0", "done"), "atlas3": before}, confirmed=True)
     assert found["hosts"] == ["atlas1", "atlas2"] and "  atlas3: stays as it is" in found["lines"]
+
+
+def test_rollback_names_a_host_that_is_away_and_how_to_leave_it_out():
+    found = rollback({"atlas1": host("2.3.0", "done"), "atlas3": {"unreachable": True}}, confirmed=True)
+    assert found["refusals"] == [
+        "atlas3: no answer; expected every host of the cluster. To leave out what is away, and bring it back later:\n\n"
+        "  ansible-playbook -i hosts.yml ascend.gpustack.rollback --limit 'all,!atlas3'\n"
+    ]
 
 
 def test_rollback_without_the_server_is_refused():

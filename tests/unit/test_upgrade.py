@@ -74,7 +74,7 @@ def test_newer_version_that_does_not_come_up_is_taken_back_and_its_log_is_kept(s
     assert state_of(server)["state"] == upgrade_state.KEPT and list(server.containers) == [OLD]
     serve(server)
     log = tmp_path / "upgrade.log"
-    assert upgrade.put_back(node_of(server), str(log))
+    assert upgrade.put_back(node_of(server), str(log), served=False)
     assert server.state() == before and state_of(server) is None
     assert log.read_text() == "the newer one's words\n" and oct(log.stat().st_mode & 0o777) == "0o600"
 
@@ -108,7 +108,7 @@ def test_nothing_of_the_first_try_is_left_for_a_migration_after_a_rollback(serve
     keep(server)
     assert state_of(server)["state"] == upgrade_state.KEPT
     # Where that try fails too, it is the person's turn again.
-    upgrade.put_back(node_of(server), "/dev/null")
+    upgrade.put_back(node_of(server), "/dev/null", served=False)
     assert state_of(server)["state"] == upgrade_state.ROLLED_BACK
     keep(server)
     upgrade.finish(node_of(server))
@@ -127,7 +127,7 @@ def test_container_that_was_stopped_stays_so(server):
     server.containers = {"gpustack": server.container(running=False)}
     before = server.state()
     keep(server)
-    upgrade.put_back(node_of(server), "/dev/null")
+    upgrade.put_back(node_of(server), "/dev/null", served=False)
     assert server.state() == before
 
 
@@ -167,7 +167,7 @@ def test_upgrade_that_was_killed_anywhere_is_taken_back(tmp_path, monkeypatch):
         server = Server(root)
         before = server.state()
         killed = cut_off(monkeypatch, server, last, lambda runner, server=server: keep(server, runner))
-        upgrade.put_back(node_of(server), "/dev/null")
+        upgrade.put_back(node_of(server), "/dev/null", served=False)
         assert server.state() == before, last
         if not killed:
             break
@@ -193,6 +193,27 @@ def test_way_back_that_was_killed_anywhere_is_completed(tmp_path, monkeypatch):
         )
         aside.put_back(node_of(server))
         assert server.state() == before, last
+        if not killed:
+            break
+        last += 1
+    assert last > 8
+
+
+def test_newer_version_that_was_used_since_a_run_was_cut_off_loses_no_data_wherever_its_way_back_is_killed(tmp_path, monkeypatch):
+    last = 0
+    while True:
+        root = tmp_path / str(last)
+        root.mkdir()
+        server = Server(root)
+        before = server.state()
+        keep(server)
+        serve(server)
+        back = lambda runner, server=server: upgrade.put_back(node_of(server, runner), "/dev/null", served=True)  # noqa: E731
+        killed = cut_off(monkeypatch, server, last, back)
+        # As the next run does
+        upgrade.put_back(node_of(server), "/dev/null", served=(state_of(server) or {}).get("state") == upgrade_state.KEPT)
+        assert plain(server) == before, last
+        assert (server.data / ".replaced-by-rollback/run/state_migration_done").exists(), last
         if not killed:
             break
         last += 1

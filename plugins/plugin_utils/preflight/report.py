@@ -8,8 +8,8 @@ from collections import defaultdict
 from typing import Any
 
 from ansible.release import __version__ as ansible_core
-from ansible_collections.ascend.gpustack.plugins.plugin_utils import collection
-from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import setting
+from ansible_collections.ascend.gpustack.plugins.plugin_utils import collection, upgrade
+from ansible_collections.ascend.gpustack.plugins.plugin_utils.cluster import setting, version_to_run
 from ansible_collections.ascend.gpustack.plugins.plugin_utils.preflight import (
     certificates,
     checks,
@@ -60,6 +60,12 @@ def told_above(failures: list[tuple[str, Finding]]) -> dict[str, str]:
     return {host: f"Told above: {', '.join(each)}" for host, each in names.items()}
 
 
+def _rises(groups: dict, hostvars: Any) -> bool:
+    """Whether the server gets a newer version, which a run that leaves out a worker does not bring."""
+    read = ((server, setting(hostvars, server, "ascend_driver_check_host", {}) or {}) for server in groups.get("gpustack_server", [])[:1])
+    return any(upgrade.rises(host, version_to_run(server, hostvars, groups)) for server, host in read)
+
+
 def way_out(bad: list[str], hosts: list[str], vital: list[str], all_bad: bool, settings: dict) -> list[str]:
     if vital:
         if settings["cluster"] == "swarm":
@@ -67,6 +73,8 @@ def way_out(bad: list[str], hosts: list[str], vital: list[str], all_bad: bool, s
         return [f"The server or the store is among them ({', '.join(vital)}): nothing can go on without it."]
     if all_bad or len(bad) == len(hosts):
         return []
+    if settings.get("rising"):
+        return ["The others would be upgraded with:", f"  -e {upgrade.LEAVING_OUT}"]
     names = ([settings["limit"]] if settings["limit"] else []) + [f"!{host}" for host in bad]
     return ["The others would pass with:", f"  --limit '{','.join(names)}'"]
 
@@ -93,7 +101,7 @@ def preflight_summary(hosts: list[str], hostvars: Any, groups: dict, settings: d
     goes_on = [f"The run goes on without {shown(bad)}."] if bad else []
     told, told_by = told_above(failures), collection.signature()
     nothing = [f"Preflight found nothing wrong on {_count(len(hosts), 'host')}{told_by}."]
-    end = way_out(bad, hosts, vital, all_bad, settings) if stop else goes_on
+    end = way_out(bad, hosts, vital, all_bad, {**settings, "rising": _rises(groups, hostvars)}) if stop else goes_on
     return {
         "report": (report_lines(problems, hosts, told_by=told_by) or nothing) + end,
         "stats": _stats(hosts, bad, problems),

@@ -138,6 +138,9 @@ def put_back(node: Node, replaced: str = "") -> bool:
     note = node.noted()
     # Without a note nothing was touched yet.
     if note:
+        # Also for the one that goes on where this is cut off
+        replaced = replaced or note.get("replaced", "")
+        note = {**note, "replaced": replaced}
         node.note(**{**note, "returning": True})
         _put_back_container(node, note, before=True)
         for name in note.get("names", ()) if note["moved"] else ():

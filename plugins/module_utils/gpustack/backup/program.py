@@ -6,8 +6,8 @@ Usage: python3 gpustack-backup.py [--settings FILE] [--kind WORD] [--outgoing] [
 --kind: who asked for it, such as scheduled; of each kind as many are kept. --outgoing: leave an encrypted copy for who brings it elsewhere.
 Managed by ascend.gpustack (role gpustack_backup); changes are overwritten.
 
-The settings are JSON: `name` of the host, its `container`, `directory`, `keep`, `copy_directory`, `passphrase`, `config_directory`, `facts`
-for the manifest, and `generations`, each with `series`, `directory`, `dump`, `names` and `files`.
+The settings are JSON: `name` of the host, its `container`, `directory`, `keep`, `copy_directory`, the `store` and the file that marks it,
+`passphrase`, `config_directory`, `facts` for the manifest, and `generations`, each with `series`, `directory`, `dump`, `names` and `files`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,11 @@ ENCRYPTED = ".gpg"
 # Seconds: for one look at Docker, and for what reads, writes or encrypts a whole database
 LOOK, WORK = 60, 3600
 PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/local/bin:/usr/local/sbin:/usr/sbin:/sbin"
-_COPY = 'umask 077; mkdir -p -- "$2" && cp -- "$1" "$2/.unfinished-$3" && mv -f -- "$2/.unfinished-$3" "$2/$3" && ls -A -- "$2"'
+# $4: a file that tells whether the store is mounted on which the copy is to be; empty where it is not on one
+_COPY = (
+    'umask 077; [ -z "$4" ] || [ -e "$4" ] || { echo "$4 is not there, as where the store is not mounted" >&2; exit 1; }; '
+    'mkdir -p -- "$2" && cp -- "$1" "$2/.unfinished-$3" && mv -f -- "$2/.unfinished-$3" "$2/$3" && ls -A -- "$2"'
+)
 
 
 class Failure(Exception):
@@ -201,11 +205,18 @@ def make(settings: dict[str, Any], kind: str, work: str) -> str:
     return path
 
 
+def _mark(settings: dict[str, Any]) -> str:
+    """The file that marks the store, where the copies are to be below it."""
+    store, mark = settings.get("store") or ["", ""]
+    below = os.path.join(os.path.normpath(settings["copy_directory"]), "").startswith(os.path.join(os.path.normpath(store), ""))
+    return mark if store and below else ""
+
+
 def copy(settings: dict[str, Any], kind: str, encrypted: str, name: str) -> str:
     """Bring an encrypted backup to the directory for copies, which may be on a file server that is gone; returns its path there."""
     directory, host = settings["copy_directory"], settings["name"]
     try:
-        there = run(["sh", "-c", _COPY, "copy", encrypted, directory, name], WORK).splitlines()
+        there = run(["sh", "-c", _COPY, "copy", encrypted, directory, name, _mark(settings)], WORK).splitlines()
         old = superfluous(there, host, kind, settings["keep"])
         old += [each for each in there if each.startswith(f"{UNFINISHED}-gpustack-{host}-")]
         if old:

@@ -52,10 +52,11 @@ def finish(node: Node) -> None:
         aside.remove(os.path.join(node.data, name))
 
 
-def put_back(node: Node, log: str) -> bool:
-    """Take an upgrade back that did not come to its end; whether the newer container had anything to say, which is in the file log then."""
+def put_back(node: Node, log: str, served: bool) -> bool:
+    """Take an upgrade back that did not come to its end; whether the newer container had anything to say, which is in the file log then.
+    served: whether the newer version may have been used meanwhile, so that its data are set aside as those of a rollback are."""
     told = keep_log(node, log)
-    aside.put_back(node)
+    aside.put_back(node, os.path.join(node.data, gpustack_directory.NEWER) if served else "")
     return told
 
 
