@@ -108,7 +108,7 @@ def test_nothing_of_the_first_try_is_left_for_a_migration_after_a_rollback(serve
     keep(server)
     assert state_of(server)["state"] == upgrade_state.KEPT
     # Where that try fails too, it is the person's turn again.
-    upgrade.put_back(node_of(server), "/dev/null", served=False)
+    upgrade.put_back(node_of(server), str(server.root / "upgrade.log"), served=False)
     assert state_of(server)["state"] == upgrade_state.ROLLED_BACK
     keep(server)
     upgrade.finish(node_of(server))
@@ -127,7 +127,7 @@ def test_container_that_was_stopped_stays_so(server):
     server.containers = {"gpustack": server.container(running=False)}
     before = server.state()
     keep(server)
-    upgrade.put_back(node_of(server), "/dev/null", served=False)
+    upgrade.put_back(node_of(server), str(server.root / "upgrade.log"), served=False)
     assert server.state() == before
 
 
@@ -167,7 +167,7 @@ def test_upgrade_that_was_killed_anywhere_is_taken_back(tmp_path, monkeypatch):
         server = Server(root)
         before = server.state()
         killed = cut_off(monkeypatch, server, last, lambda runner, server=server: keep(server, runner))
-        upgrade.put_back(node_of(server), "/dev/null", served=False)
+        upgrade.put_back(node_of(server), str(server.root / "upgrade.log"), served=False)
         assert server.state() == before, last
         if not killed:
             break
@@ -208,10 +208,12 @@ def test_newer_version_that_was_used_since_a_run_was_cut_off_loses_no_data_where
         before = server.state()
         keep(server)
         serve(server)
-        back = lambda runner, server=server: upgrade.put_back(node_of(server, runner), "/dev/null", served=True)  # noqa: E731
+        back = lambda runner, server=server: upgrade.put_back(node_of(server, runner), str(server.root / "upgrade.log"), served=True)  # noqa: E731
         killed = cut_off(monkeypatch, server, last, back)
         # As the next run does
-        upgrade.put_back(node_of(server), "/dev/null", served=(state_of(server) or {}).get("state") == upgrade_state.KEPT)
+        upgrade.put_back(
+            node_of(server), str(server.root / "upgrade.log"), served=(state_of(server) or {}).get("state") == upgrade_state.KEPT
+        )
         assert plain(server) == before, last
         assert (server.data / ".replaced-by-rollback/run/state_migration_done").exists(), last
         if not killed:
