@@ -105,7 +105,10 @@ def test_secrets_become_variables_of_the_run(first, awx):
     kind = named(controller, "credential_types")["GPUStack"]
     assert kind["injectors"]["extra_vars"] == {
         name: f"{{{{ {name} }}}}"
-        for name in ("gpustack_token", "gpustack_bootstrap_password", "gpustack_registry_username", "gpustack_registry_password")
+        for name in (
+            *("gpustack_token", "gpustack_bootstrap_password", "gpustack_registry_username", "gpustack_registry_password"),
+            "gpustack_backup_passphrase",
+        )
     }
     assert SECRET not in first.output
 
