@@ -190,7 +190,7 @@ def of(swarm: str, nodes: int = 5) -> dict:
 )
 def test_host_joins_the_swarm_that_most_managers_are_in_and_none_is_made_beside_it(answers, through, agreed):
     given = {name: answer for name, answer in zip(MANAGERS, answers) if answer}
-    assert swarm_to_join(given, MANAGERS) == {"through": through, "agreed": agreed, "problems": []}
+    assert swarm_to_join(given, MANAGERS, {}) == {"through": through, "agreed": agreed, "problems": []}
 
 
 def test_no_swarm_is_made_while_a_manager_may_be_in_one():
@@ -199,14 +199,27 @@ def test_no_swarm_is_made_while_a_manager_may_be_in_one():
         "expected an answer of every manager before a Swarm is made, so that there are never two. "
         "Start it, or take it out of docker_swarm_manager."
     )
-    assert swarm_to_join(answers, MANAGERS)["problems"] == [
+    assert swarm_to_join(answers, MANAGERS, {})["problems"] == [
         f"atlas2: it does not say whether it is in a Swarm (Docker Engine does not answer at /var/run/docker.sock); {silent}",
         f"atlas3: it does not say whether it is in a Swarm (no answer); {silent}",
     ]
-    assert swarm_to_join({"atlas1": {"node_id": "x", **PLAIN}}, ["atlas1"])["problems"] == [
+    assert swarm_to_join({"atlas1": {"node_id": "x", **PLAIN}}, ["atlas1"], {})["problems"] == [
         "atlas1: it is a worker of a Swarm; expected a manager, which the others join through. Name one that is a manager of that Swarm in "
         "docker_swarm_manager, or take this one out of it (docker swarm leave)."
     ]
+
+
+def test_no_swarm_is_made_beside_one_whose_managers_are_not_in_the_group():
+    none = {"atlas9": {"node_id": "", **PLAIN}}
+    found = swarm_to_join(none, ["atlas9"], {"atlas1": "a1", "atlas2": "", "atlas3": "a3"})
+    assert found["problems"][0].startswith("atlas1, atlas3: in a Swarm of which no host of docker_swarm_manager is a manager; expected")
+    assert swarm_to_join(none, ["atlas9"], {"atlas1": ""})["problems"] == []
+
+
+def test_swarm_that_has_lost_its_majority_is_told_as_that():
+    answers = {"atlas1": {"msg": "Error response from daemon: rpc error: code = Unknown desc = The swarm does not have a leader."}}
+    (problem,) = swarm_to_join(answers, ["atlas1"], {})["problems"]
+    assert problem.endswith("run there: docker swarm init --force-new-cluster") and "lost more than half of its managers" in problem
 
 
 class Handler(BaseHTTPRequestHandler):
