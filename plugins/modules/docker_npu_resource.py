@@ -74,6 +74,12 @@ containers:
   type: list
   elements: str
   sample: [gpustack]
+bound:
+  description: With O(state=absent), containers that were made while the runtime was Docker's default; they need it to start, so it stays.
+  returned: success
+  type: list
+  elements: str
+  sample: [registry]
 """
 
 import json
@@ -84,7 +90,7 @@ import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.gpustack.plugins.module_utils import redact
+from ansible_collections.ascend.gpustack.plugins.module_utils import files, redact
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import cli as docker_cli
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import daemon as docker_daemon
 from ansible_collections.ascend.gpustack.plugins.module_utils.docker import flags as daemon_flags
@@ -94,9 +100,9 @@ from ansible_collections.ascend.gpustack.plugins.module_utils.runner import Runn
 MINIMUM = (23, 0)
 
 
-def plan(settings: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+def plan(settings: dict[str, Any], parameters: dict[str, Any], bound: list[str]) -> dict[str, Any]:
     if parameters["state"] == "absent":
-        return docker_daemon.without_npus(settings)
+        return docker_daemon.without_npus(settings, bool(bound))
     return docker_daemon.with_npus(settings, parameters["npus"], parameters["runtime"], parameters["path"])
 
 
@@ -186,13 +192,20 @@ def refusal(runner: Runner, settings: dict[str, Any], wanted: dict[str, Any], pa
     return problem or (engine_problem(runner, timeout) if parameters["npus"] else None)
 
 
-def running_containers(runner: Runner, timeout: float) -> list[str]:
+def bound_containers(containers: list[dict[str, Any]]) -> list[str]:
+    """Those that were made while the runtime was Docker's default, and can't be started without it."""
+    having = [each for each in containers if (each.get("HostConfig") or {}).get("Runtime") == docker_daemon.RUNTIME]
+    # Those of services go with the Swarm.
+    own = [each for each in having if "com.docker.swarm.task.id" not in ((each.get("Config") or {}).get("Labels") or {})]
+    return sorted(docker_cli.name_of(each) for each in own)
+
+
+def containers_of(runner: Runner, timeout: float) -> list[dict[str, Any]]:
     """None of an engine that does not answer."""
     try:
-        containers = docker_cli.read_containers(runner, timeout)
+        return docker_cli.read_containers(runner, timeout)
     except docker_cli.DockerError:
         return []
-    return sorted(docker_cli.name_of(each) for each in containers if docker_cli.is_running(each))
 
 
 def difference(path: str, before: str, after: str) -> dict[str, str]:
@@ -219,14 +232,19 @@ def main() -> None:
             before = file.read()
     try:
         settings = docker_daemon.parse(before, path)
-        wanted = plan(settings, module.params)
+        containers = containers_of(run, timeout)
+        bound = bound_containers(containers) if module.params["state"] == "absent" else []
+        wanted = plan(settings, module.params, bound)
     except docker_daemon.SettingsError as error:
         module.fail_json(msg=str(error))
     changed = wanted != settings
     after = docker_daemon.render(wanted) if changed else before
     problem = refusal(run, settings, wanted, module.params)
     if changed and not problem:
-        problem = write(module, run, path, after, module.check_mode)
+        try:
+            problem = write(module, run, path, after, module.check_mode)
+        except OSError as error:
+            problem = f"{path} can't be replaced ({error.strerror}); {files.refusal(error)}. Nothing was changed."
     if problem:
         module.fail_json(msg=problem)
     info = running_info(run, timeout)
@@ -236,7 +254,8 @@ def main() -> None:
     module.exit_json(
         changed=changed,
         restart=restart,
-        containers=running_containers(run, timeout),
+        containers=sorted(docker_cli.name_of(each) for each in containers if docker_cli.is_running(each)),
+        bound=bound,
         diff=difference(path, before, after),
     )
 

@@ -106,24 +106,27 @@ def made_for_another(due: list[str], held: dict[str, dict], machine: str) -> lis
         made_for = _strange(held[name], name, machine) if name in held else []
         if made_for:
             wanted, where = architecture(machine), held[name]
-            path = where["path"] + (f" on {where['where']}" if where["where"] else "")
             found.append(
-                f"{path} holds {name} for {', '.join(made_for)}; expected {wanted}, the host's processor. "
+                f"{_on(where['path'], where['where'])} holds {name} for {', '.join(made_for)}; expected {wanted}, the host's processor. "
                 f"Name an archive for it, or make one (docker pull --platform linux/{wanted} {name}; docker save -o FILE {name})."
             )
     return found
 
 
+def _on(path: str, where: str) -> str:
+    return f"{path} on {where}" if where else path
+
+
 def _unreadable(due: list[str], held: dict[str, dict], host: dict) -> list[str]:
     engine = str((host.get("docker") or {}).get("server_version") or "")
     number = re.match(r"\d+", engine)
-    pressed = {held[name]["path"] for name in due if name in held and held[name].get("compression") == "zstd"}
+    pressed = {(held[name]["path"], held[name]["where"]) for name in due if name in held and held[name].get("compression") == "zstd"}
     if not number or int(number.group()) >= _DOCKER_ZSTD:
         return []
     return [
-        f"{path} is compressed by zstd, which Docker Engine {engine} does not read; expected {_DOCKER_ZSTD} or newer. "
-        f"Unpack it (zstd -d {path}) and name the result, or upgrade Docker."
-        for path in sorted(pressed)
+        f"{_on(path, where)} is compressed by zstd, which Docker Engine {engine} does not read; expected {_DOCKER_ZSTD} or newer. "
+        f"Unpack it there (zstd -d {path}) and name the result, or upgrade Docker."
+        for path, where in sorted(pressed)
     ]
 
 

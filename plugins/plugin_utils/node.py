@@ -52,7 +52,8 @@ def node_spec(node: dict) -> dict:
     volumes = _volumes(generation, node)
     return {
         "config": settings["config"],
-        "secrets": {**{key: value or None for key, value in given.items()}, **settings["secrets"]},
+        # Jinja that is set to native types makes numbers of digits (jinja2_native, ansible-core before 2.19).
+        "secrets": {**{key: str(value) if value else None for key, value in given.items()}, **settings["secrets"]},
         "files": additions.files(generation, node),
         "env": with_no_proxy(_environment(generation, node, volumes), node["addresses"]),
         "container": {

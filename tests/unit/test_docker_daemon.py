@@ -48,6 +48,10 @@ def test_what_others_wrote_stays_and_comes_back(settings):
     assert with_npus(added) == added
     kept = {key: value for key, value in settings.items() if (key, value) != ("default-runtime", "runc")}
     assert docker_daemon.without_npus(added) == kept
+    # Docker gives each container the default that there is when it is made.
+    bound = docker_daemon.without_npus(added, bound=True)
+    assert bound.pop("runtimes")[docker_daemon.RUNTIME] == added["runtimes"][docker_daemon.RUNTIME]
+    assert bound == {key: value for key, value in kept.items() if key != "runtimes"}
     assert docker_daemon.without_npus(settings) == settings
 
 
@@ -398,3 +402,12 @@ def test_other_commands_are_handed_over_at_once(host):
     words = [f"--next={host.root}/runc", "--was=nvidia", "--", "--root", "/run", "exec", "--process", "a b", "f00"]
     done = subprocess.run([str(host.root / "npu-runtime"), *words], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "runc --root /run exec --process a b f00\n"
+
+
+def test_containers_that_were_made_with_the_runtime_are_known_but_for_those_of_services():
+    def made(name: str, runtime: str, **labels: str) -> dict:
+        return {"Name": f"/{name}", "HostConfig": {"Runtime": runtime}, "Config": {"Labels": labels}}
+
+    service = made("qwen.1", docker_daemon.RUNTIME, **{"com.docker.swarm.task.id": "t1"})
+    containers = [made("registry", docker_daemon.RUNTIME), made("older", "runc"), service]
+    assert docker_npu_resource.bound_containers(containers) == ["registry"]

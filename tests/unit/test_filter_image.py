@@ -129,7 +129,7 @@ def test_archive_that_an_older_docker_cannot_unpack_is_told():
     pressed = held("/a.tar.zst", images={NAME: ["sha256:1"]}, compression="zstd")
     assert plan(host, [pressed], [NAME], "0.7.1")["problems"] == [
         "/a.tar.zst is compressed by zstd, which Docker Engine 20.10.24 does not read; expected 23 or newer. "
-        "Unpack it (zstd -d /a.tar.zst) and name the result, or upgrade Docker."
+        "Unpack it there (zstd -d /a.tar.zst) and name the result, or upgrade Docker."
     ]
     assert plan({**host, "docker": {"server_version": "26.1.3"}}, [pressed], [NAME], "0.7.1")["problems"] == []
 

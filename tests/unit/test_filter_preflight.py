@@ -802,6 +802,8 @@ def test_address_that_no_interface_has_is_told_with_those_that_there_are_and_how
         "ascend_driver_check_skip: [own_address] for this host."
     ]
     assert told(host, address="npu1", skip=["own_address"]) == []
+    # As Debian has it in /etc/hosts
+    assert told(changed(host, resolved={"npu1": "127.0.1.1"}), address="npu1") == []
     # An older iproute, or none: what is not known is no finding.
     assert told(changed(host, addresses=None), address="npu1") == []
     assert told(changed(host, resolved={"npu1": "172.16.33.106"}), address="npu1") == []

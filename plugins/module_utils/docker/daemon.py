@@ -115,11 +115,12 @@ def _next(settings: dict[str, Any], runtimes: dict[str, Any], path: str) -> list
     return [f"--next={entry['path']}", *(entry.get("runtimeArgs") or [])]
 
 
-def without_npus(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings as they were before; the same when nothing of the collection is in them."""
+def without_npus(settings: dict[str, Any], bound: bool = False) -> dict[str, Any]:
+    """The settings as they were before; the same when nothing of the collection is in them. bound: whether containers have the runtime for
+    good, since Docker gives each the default that there is when it is made; it stays for them then."""
     result = copy.deepcopy(settings)
     runtimes = runtimes_of(result)
-    own = runtimes.pop(RUNTIME, None)
+    own = runtimes.get(RUNTIME) if bound else runtimes.pop(RUNTIME, None)
     if own is not None and not runtimes:
         del result["runtimes"]
     if result.get("default-runtime") == RUNTIME:
