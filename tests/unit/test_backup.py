@@ -229,6 +229,7 @@ def test_copy_is_not_made_in_the_bare_mount_point_of_a_store_that_is_away(server
     assert server.backup(**given)["copied"]
 
 
+@needs_gpg
 def test_old_copies_go_and_what_a_killed_run_left(server, tmp_path):
     (tmp_path / "copies").mkdir()
     mine = ["gpustack-atlas1-20260101T000000Z-0.7.1.tar.gz.gpg", ".unfinished-gpustack-atlas1-20260101T000000Z-0.7.1.tar.gz.gpg"]

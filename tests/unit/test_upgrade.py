@@ -208,7 +208,10 @@ def test_newer_version_that_was_used_since_a_run_was_cut_off_loses_no_data_where
         before = server.state()
         keep(server)
         serve(server)
-        back = lambda runner, server=server: upgrade.put_back(node_of(server, runner), str(server.root / "upgrade.log"), served=True)  # noqa: E731
+
+        def back(runner, server=server):
+            upgrade.put_back(node_of(server, runner), str(server.root / "upgrade.log"), served=True)
+
         killed = cut_off(monkeypatch, server, last, back)
         # As the next run does
         upgrade.put_back(
