@@ -449,7 +449,7 @@ def test_removal_leaves_the_hosts_as_they_were(secured, prepared, atlas):
     run = play("--diff", docker_swarm_state="absent")
     assert run.rc == 0, run.failure
     # Docker has given it the runtime that was the default.
-    assert "atlas2: the runtime gpustack-npu stays" in run.text and "made-then; make them anew, and run this again." in run.text
+    assert "atlas2: the Swarm's runtime stays" in run.text and "made-then; make them anew, and run this again." in run.text
     host.check_output("docker start made-then && docker rm -f made-then")
     run = play(docker_swarm_state="absent")
     assert run.rc == 0, run.failure
